@@ -1,0 +1,45 @@
+# Everything sets itself up: `make demo` and `make test` need Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check fast lint types contracts docs clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lftreg needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
+	touch $@
+
+demo: $(READY)  ## the main job: two adapters trained, composed, and answering
+	@$(BIN)/python tools/demo.py
+
+test: $(READY) lint types contracts  ## everything: lint, types, import contracts, all tests
+	$(BIN)/python -m pytest
+
+check: $(READY) lint types contracts fast  ## what every commit passes, about a minute
+
+fast: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+contracts: $(READY)
+	$(BIN)/lint-imports
+
+docs: $(READY)  ## write the generated pages again
+	$(BIN)/python tools/docs.py
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) build dist .demo .mypy_cache .pytest_cache .ruff_cache

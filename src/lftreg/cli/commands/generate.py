@@ -1,0 +1,132 @@
+"""`lftreg generate`"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lftreg.cli.command import define
+from lftreg.cli.context import Context
+from lftreg.errors import InvalidData, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lftreg.models.generate import Generation
+
+    Answers = dict[str, list[Generation]]
+
+
+@define(
+    "generate",
+    examples=(
+        'lftreg generate customer_support "How long do I have to return something?"',
+        'lftreg generate base:starter "How do I reset my password?" --with customer_support --with advisor_desk',
+        "lftreg generate support@prod --prompts ./questions.txt --temperature 0.7 --seed 1 --json",
+    ),
+)
+@click.argument("ref")
+@click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+@click.option(
+    "--with", "others", multiple=True, metavar="REF", help="Ask this one too, side by side; repeatable."
+)
+@click.option(
+    "--prompts",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A prompt a line; - reads stdin.",
+)
+@click.option(
+    "--max-tokens", type=int, default=128, show_default=True, metavar="N", help="The longest answer."
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="X",
+    help="0 takes the likeliest word.",
+)
+@click.option(
+    "--top-p",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="Sample from this share of the likely.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the sampling.")
+def command(
+    context: Context,
+    ref: str,
+    prompts: Sequence[str],
+    others: Sequence[str],
+    file: Path | None,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+) -> None:
+    """Answer prompts with an adapter, or with several side by side.
+
+    REF is an adapter, or base:starter (base: and any base) for a bare base model.
+    """
+    asked = [*prompts, *(_read(file) if file else ())]
+    if not asked:
+        raise UsageError("no prompt", f'lftreg generate {ref} "..." or --prompts FILE')
+    refs = list(dict.fromkeys([ref, *others]))
+
+    from lftreg.models.generate import Decoding, Speaker
+
+    decoding = Decoding(max_tokens, temperature, top_p, seed)
+    speaker = Speaker(refs, context.registry)
+    answers = {one: speaker.answer(one, asked, decoding) for one in refs}
+    rows = [
+        {
+            "ref": one,
+            "outputs": [{"prompt": a.prompt, "text": a.text, "tokens": a.tokens} for a in made],
+        }
+        for one, made in answers.items()
+    ]
+    context.out.result(rows[0] if len(rows) == 1 else rows, partial(_render, asked, answers))
+
+
+def _read(file: Path) -> list[str]:
+    """Prompts of a file, one a line; empty lines are passed over."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"no file {file}", "give a text file with a prompt a line", code="unknown-file"
+        ) from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise InvalidData(f"{file} is not a text file", "write a prompt a line, as UTF-8") from error
+    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise InvalidData(f"{file} holds no prompt", "write a prompt a line")
+    return prompts
+
+
+def _render(prompts: Sequence[str], answers: Answers, console: Console) -> None:
+    """Bare text for one question to one adapter, which may be piped on; a block a prompt for more."""
+    if len(prompts) == len(answers) == 1:
+        console.print(next(iter(answers.values()))[0].text, soft_wrap=True)
+        return
+    import textwrap
+
+    from rich.text import Text
+
+    margin = max(map(len, answers)) + 4
+    room = max(min(console.width, 110) - margin, 30)
+    for number, prompt in enumerate(prompts):
+        console.print(Text(f"{'' if not number else chr(10)}> {prompt}", "bold"), soft_wrap=True)
+        for ref, made in answers.items():
+            lines = textwrap.wrap(made[number].text, room) or ["(nothing)"]
+            body = f"\n{'':{margin}}".join(lines)
+            console.print(Text.assemble((f"  {ref:{margin - 2}}", "cyan"), body), soft_wrap=True)

@@ -1,0 +1,221 @@
+"""`lftreg train`"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lftreg.cli import documents
+from lftreg.cli.command import define
+from lftreg.cli.context import Context
+from lftreg.cli.tables import count, print_fields, short, size
+from lftreg.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lftreg.plugins.types import Domain
+    from lftreg.registry import Version
+    from lftreg.training import Event, Plan
+
+
+@define(
+    "train",
+    examples=(
+        "lftreg train customer_support",
+        "lftreg train --data ./inbox.jsonl --name inbox --rank 8",
+        "lftreg train financial_advisor --base ./my-llama --targets attention --dry-run",
+    ),
+)
+@click.argument("domains", nargs=-1, metavar="[DOMAIN]...")
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A .jsonl file; repeatable.",
+)
+@click.option("--name", metavar="NAME", help="Name of the adapter; the domain's or the file's if left out.")
+@click.option("--base", metavar="BASE", help="starter, a folder, or a hub id.")
+@click.option("--rank", type=int, metavar="N", help="Rank of the factors (16).")
+@click.option(
+    "--alpha", type=float, metavar="X", help="Scale: the update counts alpha / rank times (2 x rank)."
+)
+@click.option("--dropout", type=float, metavar="X", help="Share of inputs left out in training (0).")
+@click.option(
+    "--targets", metavar="PRESET|NAMES", help="all-linear, attention, mlp, classic, or module names."
+)
+@click.option("--lr", type=float, metavar="X", help="Peak learning rate (by the base's size).")
+@click.option("--epochs", type=int, metavar="N", help="Passes over the data (by its size and the base's).")
+@click.option("--max-steps", type=int, metavar="N", help="Stop after so many optimizer steps.")
+@click.option("--batch-size", type=int, metavar="N", help="Rows that go through the base together (8).")
+@click.option("--accumulate", type=int, metavar="N", help="Batches that make one step (1).")
+@click.option(
+    "--max-length",
+    type=int,
+    metavar="N",
+    help="Leave out rows of more tokens (2048, or what the base takes).",
+)
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="How the base is kept in memory."
+)
+@click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, a third more time.")
+@click.option("--seed", type=int, metavar="N", help="Seed of the factors and of the order of rows (0).")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
+def command(
+    context: Context,
+    domains: Sequence[str],
+    data: Sequence[Path],
+    name: str | None,
+    base: str | None,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Train an adapter on a domain or on your own data.
+
+    The best version by validation loss is registered, with its settings, its losses and the loss curve.
+    Ctrl-C registers nothing.
+    """
+    sources = _sources(context, domains, data, name)
+    asked = {"base": base or context.settings.base, **options}
+    if dry_run:
+        _show_plans(context, [_plan(context, source, name, asked) for source in sources])
+        return
+    versions = [_train(context, source, name, asked) for source in sources]
+    rows = [documents.made(version) for version in versions]
+    context.out.result(rows[0] if len(rows) == 1 else rows, partial(_render, versions))
+    context.out.next(f'lftreg generate {versions[-1].name} "..."')
+
+
+def _sources(
+    context: Context, domains: Sequence[str], data: Sequence[Path], name: str | None
+) -> list[Domain]:
+    """What to train on: domains by name, or files as one domain."""
+    if bool(domains) == bool(data):
+        what = "both a domain and --data" if data else "nothing to train on"
+        raise UsageError(
+            what, "lftreg train customer_support, or lftreg train --data FILE; `lftreg domains` lists them"
+        )
+    if data:
+        from lftreg.data import domain_from_files
+
+        return [domain_from_files(data, name)]
+    if name is not None and len(domains) > 1:
+        raise UsageError("one --name for several domains", "train them one by one, or leave --name out")
+    return [context.host.domain(domain) for domain in domains]
+
+
+def _plan(context: Context, source: Domain, name: str | None, asked: dict[str, Any]) -> Plan:
+    from lftreg.training import make_plan
+
+    return make_plan(source, name=name, registry=context.registry, host=context.host, **asked)
+
+
+def _train(context: Context, source: Domain, name: str | None, asked: dict[str, Any]) -> Version:
+    from lftreg.training import run_plan
+
+    plan = _plan(context, source, name, asked)
+    _announce(context, plan)
+    with _listening(context, plan) as listen:
+        return run_plan(plan, context.registry, listen)
+
+
+def _announce(context: Context, plan: Plan) -> None:
+    """What is about to happen, and every row that will not take part."""
+    rows, settings = plan.examples, plan.settings
+    context.out.note(
+        f"{plan.name}: {rows['train']} rows, {settings.max_steps} steps of "
+        f"{settings.batch_size * settings.accumulate}, rank {settings.rank}, "
+        f"learning rate {settings.lr:g}, on {plan.base.record.id} ({count(plan.base.record.parameters)} parameters)"
+    )
+    if plan.left_out:
+        longest = max(split.longest for split in plan.rows.values())
+        context.out.warn(
+            f"{plan.left_out} rows are too long and left out (the longest has {longest} tokens); "
+            f"--max-length {longest} keeps them if the base takes that much"
+        )
+
+
+@contextmanager
+def _listening(context: Context, plan: Plan) -> Iterator[Callable[[Event], None]]:
+    """The bar or the lines that follow a run."""
+    from lftreg.training import Stepped
+
+    held_out = ""
+    with context.out.progress(plan.name, plan.settings.max_steps) as progress:
+
+        def listen(event: Event) -> None:
+            nonlocal held_out
+            if isinstance(event, Stepped):
+                speed = event.tokens / max(event.seconds, 1e-9)
+                progress.update(event.step, note=f"loss {event.loss:.3f}{held_out}  {speed:,.0f} tokens/s")
+            else:
+                held_out = f"  validation {event.loss:.3f}"
+
+        yield listen
+
+
+def _show_plans(context: Context, plans: Sequence[Plan]) -> None:
+    """The outcome of --dry-run."""
+    rows = [
+        {
+            "name": plan.name,
+            "domain": plan.domain.name,
+            "base": documents.base(plan.base.record),
+            "target_modules": list(plan.targets),
+            "examples": plan.examples,
+            "left_out": plan.left_out,
+            "tokens_an_epoch": plan.rows["train"].tokens,
+            "data_digest": documents.digest(plan.data_digest),
+            "settings": plan.settings.as_dict(),
+        }
+        for plan in plans
+    ]
+    context.out.result(rows[0] if len(rows) == 1 else rows, partial(_render_plans, plans))
+
+
+def _render_plans(plans: Sequence[Plan], console: Console) -> None:
+    for plan in plans:
+        settings = plan.settings
+        fields = {
+            "name": plan.name,
+            "base": f"{plan.base.record.id}  {short(plan.base.record.fingerprint)}  "
+            f"{count(plan.base.record.parameters)} parameters",
+            "targets": ", ".join(plan.targets),
+            "rows": ", ".join(f"{number} {split}" for split, number in plan.examples.items()),
+            "left out": f"{plan.left_out} rows that are too long" if plan.left_out else None,
+            "tokens": f"{plan.rows['train'].tokens:,} a pass",
+            "passes": str(settings.epochs),
+            "steps": f"{settings.max_steps} of {settings.batch_size * settings.accumulate} rows",
+            "rank": f"{settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}",
+            "learning rate": f"{settings.lr:g}, warm-up {settings.warmup:.0%}, then a cosine",
+            "seed": str(settings.seed),
+        }
+        print_fields(console, fields)
+
+
+def _render(versions: Sequence[Version], console: Console) -> None:
+    for version in versions:
+        print_fields(console, _summary(version))
+
+
+def _summary(version: Version) -> dict[str, str | None]:
+    run = version.run
+    assert run is not None
+    losses, rows = run.losses, run.examples
+    whole = version.base.parameters + version.trainable_parameters
+    return {
+        "trained": f"{version.ref}  {short(version.digest)}  {size(version.bytes)}",
+        "loss": f"validation {losses['validation_before']:.3f} -> {losses['validation_after']:.3f}, "
+        f"training {losses['train_first']:.3f} -> {losses['train_last']:.3f} (nats a token)",
+        "parameters": f"{version.trainable_parameters:,} trained of {whole:,} "
+        f"({version.trainable_parameters / whole:.2%})",
+        "rows": ", ".join(f"{number} {split}" for split, number in rows.items()),
+        "tokens": f"{run.tokens:,} in {run.seconds:.0f} s",
+        "best": f"step {run.settings['best_step']} of {run.settings['steps']}",
+    }

@@ -1,0 +1,198 @@
+"""Everything that lftreg prints. Data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json as json_module
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+from lftreg.errors import LftregError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lftreg.cli.progress import Progress
+
+# Whatever a name, a tag or a stranger's config holds, it must not steer the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class Output:
+    """Where a command speaks. Under `json` stdout is one document and stderr at most one error."""
+
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        yes: bool = False,
+        ask: bool = True,
+    ) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self._yes = yes
+        self._ask = ask
+        self._held: list[str] = []
+        self._next: str | None = None
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard output. Never wraps in a pipe, never reads markup from data."""
+        return _console(sys.stdout)
+
+    @cached_property
+    def err(self) -> Console:
+        return _console(sys.stderr)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person sees the output and may be told more than the data."""
+        return sys.stdout.isatty() and sys.stderr.isatty() and not self.json and not self.quiet
+
+    def result(self, document: Any, render: Callable[[Console], None]) -> None:
+        """The outcome of a command: `document` for scripts, `render` for people. Call it once."""
+        if self.json:
+            self._document(document, sys.stdout)
+        else:
+            render(self.console)
+
+    def lines(self, values: list[str]) -> None:
+        """Bare values, one a line: what `-q` leaves of a list."""
+        for value in values:
+            print(clean(value))
+
+    def raw(self, text: str) -> None:
+        """Text as it is, such as a script for a shell."""
+        sys.stdout.write(text)
+
+    def note(self, text: str) -> None:
+        """Something good to know, on stderr. Left out by `-q` and `--json`."""
+        if not self.quiet and not self.json:
+            self._say(text, "dim")
+
+    def detail(self, text: str) -> None:
+        """Something that only `-v` asks for."""
+        if self.verbose and not self.json:
+            self._say(text, "dim")
+
+    def warn(self, text: str, run: str | None = None) -> None:
+        """Something that went wrong without stopping the command; `run` is what to type about it.
+
+        Under `--json` it waits for the end: of a success it is a line on stderr, of a failure a
+        part of the error's document.
+        """
+        if self.json:
+            self._held.append(clean(text))
+            return
+        self._labelled("warning", text, "yellow")
+        if run is not None:
+            self._labelled("    run", run, "dim", wrap=False)
+
+    def next(self, command: str) -> None:
+        """What to type next; the last line of a success on a terminal."""
+        self._next = command
+
+    def error(self, error: LftregError) -> None:
+        """The one error that ends a command."""
+        if self.json:
+            document: dict[str, Any] = {
+                "error": {"code": error.code, "message": error.message, "hint": error.hint}
+            }
+            if self._held:
+                document["warnings"] = self._held
+            self._document(document, sys.stderr)
+            return
+        self._labelled("error", error.message, "bold red")
+        if error.hint:
+            self._labelled(" hint", error.hint, "dim")
+
+    def confirm(self, question: str, *, otherwise: bool | None = None) -> bool:
+        """Ask a question whose answer is yes or no.
+
+        `otherwise` is the answer where nobody can be asked; without one, UsageError is raised
+        there. `--yes` answers yes.
+        """
+        if self._yes:
+            return True
+        if not (self._ask and sys.stdin.isatty() and sys.stderr.isatty()):
+            if otherwise is not None:
+                return otherwise
+            raise UsageError(f"{question} Nobody is here to answer", "--yes answers yes", code="needs-yes")
+        sys.stderr.write(f"{clean(question)} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    @contextmanager
+    def progress(self, title: str, total: int | None = None) -> Iterator[Progress]:
+        """A bar on a terminal, a line now and then elsewhere, nothing under `-q` or `--json`."""
+        from lftreg.cli.progress import make_progress
+
+        silent = self.quiet or (self.json and not sys.stderr.isatty())
+        with make_progress(None if silent else self.err, clean(title), total) as progress:
+            yield progress
+
+    def finish(self) -> None:
+        """End a success: what waited is said, and a full disk or a closed pipe is noticed here."""
+        for text in self._held:
+            self._labelled("warning", text, "yellow")
+        if self._next is not None and self.interactive:
+            self._labelled("next", self._next, "dim", wrap=False)
+        self.flush()
+
+    def flush(self) -> None:
+        """Push everything out."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    def _document(self, document: Any, stream: TextIO) -> None:
+        utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+        text = json_module.dumps(_finite(document), indent=2, ensure_ascii=not utf8, allow_nan=False)
+        stream.write(text + "\n")
+
+    def _say(self, text: str, style: str) -> None:
+        from rich.text import Text
+
+        self.err.print(Text(clean(text), style), soft_wrap=True)
+
+    def _labelled(self, label: str, text: str, style: str, *, wrap: bool = True) -> None:
+        """A sentence behind its label, wrapped between words; what is to be copied is never wrapped."""
+        import textwrap
+
+        from rich.text import Text
+
+        margin = len(label) + 2
+        room = max(self.err.width - margin, 30)
+        lines = textwrap.wrap(clean(text), room, break_long_words=False, break_on_hyphens=False)
+        body = f"\n{'':{margin}}".join(lines) if wrap and lines else clean(text)
+        self.err.print(Text.assemble((f"{label}:", style), " ", body), soft_wrap=True)
+
+
+def clean(text: str) -> str:
+    """Text with control characters made visible, so that it can only be read."""
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    # Rich takes 80 columns for a pipe; a pipe has no columns, and cut data is lost data.
+    width = None if stream.isatty() else 10_000
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for what is not a number: null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

@@ -1,0 +1,192 @@
+"""Settings, and where each of them came from.
+
+A setting is looked for in this order: a flag of the command line, the environment, the nearest
+`lftreg.toml` from the working folder upwards, the user's own file, the default. All of them are
+strings or lists of strings under the keys of `KEYS`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lftreg.errors import InvalidData, StorageError, UsageError
+from lftreg.paths import Home, default_home
+
+PROJECT_FILE = "lftreg.toml"
+USER_FILE = "config.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A setting that exists: its environment variable, its default in words and what it does."""
+
+    name: str
+    variable: str
+    default: str
+    help: str
+    many: bool = False
+    secret: bool = False
+
+
+KEYS = (
+    Key("home", "LFTREG_HOME", "", "the folder that holds registry and files"),
+    Key("database_url", "LFTREG_DATABASE_URL", "", "a database other than SQLite in the home", secret=True),
+    Key("base", "LFTREG_BASE", "starter", "the base model of new adapters"),
+    Key("plugins_off", "LFTREG_PLUGINS_OFF", "", "plugins that are not loaded, by name", many=True),
+)
+_BY_NAME = {key.name: key for key in KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, decided. `origins` names the place of each value."""
+
+    home: Home
+    database_url: str | None = None
+    base: str = "starter"
+    plugins_off: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self) -> dict[str, Any]:
+        """The values as people and scripts may read them: passwords are left out."""
+        url = self.database_url
+        return {
+            "home": str(self.home.root),
+            "database_url": None if url is None else re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url),
+            "base": self.base,
+            "plugins_off": list(self.plugins_off),
+        }
+
+
+def load_settings(flags: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
+    """Decide every setting. `flags` are what was typed; `start` is the working folder.
+
+    Raises InvalidData for a file that is not TOML or holds an unknown key or a wrong type.
+    """
+    found: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, values in _layers(flags or {}, start or Path.cwd()):
+        for name, value in values.items():
+            if name not in found:
+                found[name], origins[name] = value, origin
+    home = found.get("home")
+    return Settings(
+        home=default_home() if home is None else Home(Path(home).expanduser().absolute()),
+        database_url=found.get("database_url"),
+        base=found.get("base", _BY_NAME["base"].default),
+        plugins_off=tuple(found.get("plugins_off", ())),
+        origins={key.name: origins.get(key.name, "default") for key in KEYS},
+    )
+
+
+def _layers(flags: Mapping[str, str], start: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The places a setting may come from, the strongest first."""
+    layers: list[tuple[str, dict[str, Any]]] = [("flag", dict(flags))]
+    for key in KEYS:
+        if text := os.environ.get(key.variable):
+            layers.append((key.variable, {key.name: _names(text) if key.many else text}))
+    layers += [
+        (str(path), read_file(path)) for path in (project_file(start), user_file()) if path is not None
+    ]
+    return layers
+
+
+def project_file(start: Path) -> Path | None:
+    """The nearest `lftreg.toml`, from `start` upwards."""
+    return next((f / PROJECT_FILE for f in (start, *start.parents) if (f / PROJECT_FILE).is_file()), None)
+
+
+def user_file() -> Path:
+    """The user's own file, whether it exists or not."""
+    import platformdirs  # 10 ms that `--help` need not pay
+
+    return Path(platformdirs.user_config_dir("lftreg", appauthor=False)) / USER_FILE
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The settings of a file, checked; of a file that is not there, none. Folders are taken from the file's own."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InvalidData(f"{path} is not TOML: {error}", "correct or remove the file") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+    for name, value in values.items():
+        key = known_key(name, f" in {path}")
+        if key.many:
+            right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        else:
+            right = isinstance(value, str)
+        if not right:
+            wanted = 'a list such as ["one", "two"]' if key.many else "a text in quotes"
+            raise InvalidData(f"{name} in {path} is {value!r}", f"it must be {wanted}")
+    if "home" in values:
+        values["home"] = str(path.parent / Path(values["home"]).expanduser())
+    return values
+
+
+def known_key(name: str, where: str = "") -> Key:
+    """The key of this name. Raises UsageError with the nearest one."""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    import difflib
+
+    near = difflib.get_close_matches(name.replace("-", "_"), _BY_NAME, n=1)
+    question = f" Did you mean {near[0]!r}?" if near else ""
+    raise UsageError(
+        f"unknown setting {name!r}{where}.{question}",
+        f"settings: {', '.join(_BY_NAME)}",
+        code="unknown-setting",
+    )
+
+
+def write_setting(path: Path, name: str, value: str | None) -> None:
+    """Set a key of a file, or take it out where `value` is None. Comments and other keys stay as they are.
+
+    A list is given with commas. Raises UsageError for an unknown key, InvalidData for a file
+    that cannot be edited safely, and leaves the file alone then.
+    """
+    key = known_key(name)
+    before = read_raw(path)
+    after = {k: v for k, v in tomllib.loads(before).items() if k != name}
+    # A file holds one key a line; whatever is laid out otherwise is for its author to change.
+    lines = [line for line in before.splitlines() if not re.match(rf"\s*{re.escape(name)}\s*=", line)]
+    if value is not None:
+        after[name] = _names(value) if key.many else value
+        lines.append(f"{name} = {_toml(after[name])}")
+    text = "".join(line + "\n" for line in lines)
+    try:
+        edited = tomllib.loads(text)
+    except ValueError:
+        edited = None
+    if edited != after:
+        raise InvalidData(f"{name} in {path} cannot be changed safely", "edit the file by hand")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def read_raw(path: Path) -> str:
+    """A file's text, proven to be valid settings; "" where there is none."""
+    read_file(path)
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _toml(value: str | list[str]) -> str:
+    """A value as TOML: a basic string is JSON's but for the delete character."""
+    import json
+
+    return json.dumps(value).replace("\x7f", "\\u007f")

@@ -1,0 +1,7 @@
+"""Training data from outside."""
+
+from __future__ import annotations
+
+from lftreg.data.files import domain_from_files
+
+__all__ = ["domain_from_files"]

@@ -1,0 +1,190 @@
+"""Finding a base model and knowing it by its content. No torch, no weights read into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lftreg.errors import InvalidData, NotFound, StorageError, TokenNeeded, Unavailable
+from lftreg.paths import starter_folder
+from lftreg.registry.records import Base
+
+if TYPE_CHECKING:
+    from lftreg.registry import Registry
+
+STARTER = "starter"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# What a base needs to run: never its pickles, never its code.
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+# Keys of config.json that say who wrote it, not what the model computes.
+_NOT_THE_MODEL = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBase:
+    """A base model on this disk: what the registry knows it as, and the folder to load."""
+
+    record: Base
+    folder: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return _read_config(self.folder, self.record.id)
+
+
+def find_base(spec: str, registry: Registry | None = None) -> FoundBase:
+    """The base that `spec` names: `starter`, a folder, or a hub id with an optional `@revision`.
+
+    Hashing a folder is done once: `registry` remembers the fingerprint of what the folder looked
+    like. Raises NotFound, InvalidData (no safetensors weights, a broken config) or Unavailable
+    (not cached and no network).
+    """
+    folder, name = _folder_of(spec)
+    try:
+        return _identify(folder, name, registry)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"base {spec!r} cannot be read: {reason}", "check the folder's permissions"
+        ) from error
+
+
+def same_base(expected: Base, registry: Registry | None = None) -> FoundBase:
+    """The base of an adapter, found again by its id, and proven to be the same one."""
+    found = find_base(expected.id, registry)
+    if found.record.fingerprint != expected.fingerprint:
+        raise NotFound(
+            f"base {expected.id!r} has changed: its fingerprint is {found.record.fingerprint[:12]}, "
+            f"the adapter was made for {expected.fingerprint[:12]}",
+            "bring the old base back, or train the adapter again on this one",
+            code="base-changed",
+        )
+    return found
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """The safetensors files of a model, whole or sharded.
+
+    Raises InvalidData where there are only pickles, which lftreg never opens.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values()
+        return [folder / Path(shard).name for shard in sorted(set(shards))]
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return [single]
+    if any(folder.glob("pytorch_model*.bin")):
+        raise InvalidData(
+            f"base {name!r} has only pickled weights (pytorch_model.bin), which can run code when opened",
+            "convert it: AutoModelForCausalLM.from_pretrained(...).save_pretrained(FOLDER) writes safetensors",
+            code="pickled-base",
+        )
+    raise NotFound(f"base {name!r} has no model.safetensors in {folder}", "is it a whole model folder?")
+
+
+def _folder_of(spec: str) -> tuple[Path, str]:
+    if spec == STARTER:
+        return starter_folder(), STARTER
+    local = Path(spec).expanduser()
+    if local.is_dir():
+        return local.absolute(), str(local.absolute())
+    if spec.startswith((".", "/", "~")):
+        raise NotFound(
+            f"no base model folder at {spec}", "give a folder with config.json and model.safetensors"
+        )
+    if not _HUB_ID.fullmatch(spec):
+        raise NotFound(f"{spec!r} is no base", "use `starter`, a folder, or a hub id such as org/model")
+    return _hub_snapshot(spec), spec
+
+
+def _hub_snapshot(spec: str) -> Path:
+    """The cached snapshot of a hub model; downloaded only where it is not cached."""
+    from huggingface_hub import errors as hub
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = spec.partition("@")
+    wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": _HUB_FILES}
+    try:
+        cached = Path(snapshot_download(repo, local_files_only=True, **wanted))
+        if (cached / "config.json").exists():
+            return cached
+    except (hub.LocalEntryNotFoundError, hub.RepositoryNotFoundError, OSError, ValueError):
+        pass  # not cached: ask the hub
+    try:
+        return Path(snapshot_download(repo, **wanted))
+    except hub.GatedRepoError as error:
+        raise TokenNeeded(
+            f"base {repo!r} is gated", "accept its terms on the hub, then `hf auth login`"
+        ) from error
+    except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError) as error:
+        raise NotFound(
+            f"the hub has no model {spec!r}", "a folder works too; `starter` is built in"
+        ) from error
+    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise Unavailable(
+            f"base {spec!r} is not in the local cache and the hub cannot be reached",
+            "go online once, or give a folder; `--base starter` needs no network",
+        ) from error
+
+
+def _identify(folder: Path, name: str, registry: Registry | None) -> FoundBase:
+    config = _read_config(folder, name)
+    files = weight_files(folder, name)
+    signature = _signature(folder, files)
+    known = registry.fingerprint_of(signature) if registry is not None else None
+    if known is None:
+        known = _fingerprint(config, files, name)
+        if registry is not None:
+            registry.remember_fingerprint(signature, known)
+    return FoundBase(Base(known.fingerprint, name, known.model_type, known.parameters), folder)
+
+
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.exists():
+        raise NotFound(f"base {name!r} has no config.json in {folder}", "is it a model folder?")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidData(f"{path} is not JSON: {error}", "the base's folder is damaged") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise InvalidData(f"{path} names no model_type", "is it the config.json of a transformers model?")
+    return config
+
+
+def _signature(folder: Path, files: list[Path]) -> str:
+    """What the folder looks like from outside: changes whenever a file is written."""
+    seen: list[Any] = [str(folder)]
+    for path in [folder / "config.json", *files]:
+        stat = path.stat()
+        seen.append([path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino])
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _fingerprint(config: Mapping[str, Any], files: list[Path], name: str) -> Base:
+    from lftreg.tensors import read_header
+
+    computed = {key: value for key, value in config.items() if key not in _NOT_THE_MODEL}
+    digest = hashlib.sha256(json.dumps(computed, sort_keys=True, separators=(",", ":")).encode())
+    parameters = 0
+    for path in files:
+        digest.update(_sha256(path).encode())
+        parameters += sum(info.count for info in read_header(path).tensors.values())
+    return Base(digest.hexdigest(), name, config["model_type"], parameters)
+
+
+def _sha256(path: Path) -> str:
+    """A hub cache names the content of large files by their sha256 already."""
+    target = os.path.realpath(path)
+    if path.is_symlink() and _SHA256.fullmatch(Path(target).name):
+        return Path(target).name
+    with Path(target).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

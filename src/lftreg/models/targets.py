@@ -1,0 +1,218 @@
+"""From `--targets` to the names that PEFT matches, checked against the modules of the model.
+
+PEFT takes a name as a dotted suffix, trains whatever it hits, and is content when it hits
+something: a name that exists in three layers of thirty gives a run that looks healthy and
+learns little. Here every name must hit a linear layer in every block, or be refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from lftreg.errors import Incompatible, InvalidData, NotFound, UsageError
+from lftreg.plugins.host import Host
+
+ALL_LINEAR = "all-linear"
+LINEAR_KINDS = ("Linear", "Conv1D")  # Conv1D is GPT-2's linear layer with a transposed weight
+_HINT = "choose a preset (all-linear, attention, mlp, classic) or module names, joined by commas"
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module of a model: its dotted path, its kind, and features in and out if it is linear.
+
+    `kind` is `Linear` or `Conv1D` for these and their subclasses, else the class's own name. `head`
+    marks the layer that makes logits, which never takes an adapter unless it is named.
+    """
+
+    name: str
+    kind: str
+    inputs: int | None = None
+    outputs: int | None = None
+    head: bool = False
+
+    @property
+    def linear(self) -> bool:
+        return self.kind in LINEAR_KINDS
+
+
+def list_modules(config: Mapping[str, Any]) -> list[Module]:
+    """All modules of the model that a `config.json` describes. Reads no weights, takes no memory.
+
+    Raises InvalidData for a configuration that transformers cannot build a causal language
+    model from.
+    """
+    import torch
+    import transformers
+
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    try:
+        built = transformers.AutoConfig.for_model(config["model_type"], **settings)
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(built)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InvalidData(
+            f"no causal language model can be built from this config.json: {lines[0]}",
+            "choose a base that transformers loads with AutoModelForCausalLM",
+            code="unknown-model",
+        ) from error
+    return modules_of(model)
+
+
+def modules_of(model: Any) -> list[Module]:
+    """All modules of a torch model, in order."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return [_describe(name, module, module is head) for name, module in model.named_modules() if name]
+
+
+def resolve_targets(
+    model: Any,
+    model_type: str,
+    wanted: str,
+    host: Host,
+    tell: Callable[[str], None] = lambda note: None,
+) -> tuple[str, ...]:
+    """The names for `target_modules`: presets replaced by what they stand for, all of them checked.
+
+    `model` is a torch model or what `list_modules` gave. `wanted` is presets and names joined by
+    commas. `tell` hears in a sentence what a user would not expect: an unknown family, or a
+    name that takes several modules of each block. Raises NotFound for a name that hits nothing and
+    Incompatible for one that hits only some layers, or something that is not linear.
+    """
+    modules = list(model) if isinstance(model, Sequence) else modules_of(model)
+    family = host.family(model_type)
+    presets = dict(family.presets) if family else {}
+    if ALL_LINEAR not in presets:
+        presets[ALL_LINEAR] = _every_linear(modules)
+    chosen: dict[str, None] = {}
+    for part in _parts(wanted):
+        if part == ALL_LINEAR and not (family and ALL_LINEAR in family.presets):
+            tell(f"no target map for {model_type!r}: adapting every linear layer but the head")
+            chosen.update(dict.fromkeys(presets[part]))  # exact by construction
+            continue
+        names = presets.get(part, (part,))
+        for name in names:
+            hits = _hits(name, modules, presets, model_type)
+            _require_every_layer(name, hits, modules)
+            if names == (part,):
+                _tell_of_several(name, hits, tell)
+        chosen.update(dict.fromkeys(names))
+    return tuple(chosen)
+
+
+def _parts(wanted: str) -> list[str]:
+    parts = [part.strip() for part in wanted.split(",")]
+    if not all(parts):
+        raise UsageError(f"{wanted!r} holds an empty target name", _HINT, code="invalid-targets")
+    return parts
+
+
+def _hits(name: str, modules: Sequence[Module], presets: Mapping[str, object], kind: str) -> list[Module]:
+    """The linear modules that PEFT would adapt under this name."""
+    hits = [module for module in modules if _matches(module.name, name)]
+    if not hits:
+        known = [*presets, *sorted({m.name.rpartition(".")[2] for m in modules if m.linear})]
+        near = get_close_matches(name, known, n=1) or get_close_matches(name.rpartition(".")[2], known, n=1)
+        question = f" Did you mean {near[0]!r}?" if near else ""
+        raise NotFound(
+            f"no module of this {kind} model is called {name!r}.{question}",
+            f"known here: {', '.join(known)}",
+            code="unknown-target",
+        )
+    other = next((module for module in hits if not module.linear), None)
+    if other is not None:
+        raise Incompatible(
+            f"{name!r} takes {other.name}, a {other.kind}, which is no linear layer",
+            "name the linear layers inside it",
+            code="not-linear",
+        )
+    return hits
+
+
+def _require_every_layer(name: str, hits: Sequence[Module], modules: Sequence[Module]) -> None:
+    """Every block of a stack that `name` touches must hold it. A name that holds a number means that one."""
+    if any(part.isdigit() for part in name.split(".")):
+        return
+    blocks: dict[str, set[int]] = defaultdict(set)
+    for module in modules:
+        if place := _block(module.name):
+            blocks[place[0]].add(place[1])
+    held: dict[str, set[int]] = defaultdict(set)
+    for module in hits:
+        if place := _block(module.name):
+            held[place[0]].add(place[1])
+    for stack, layers in held.items():
+        if lacking := blocks[stack] - layers:
+            raise Incompatible(
+                f"{name!r} is in {_layers(layers)} of {stack} only; {_layers(lacking)} "
+                f"{'lacks' if len(lacking) == 1 else 'lack'} it",
+                "to adapt just those layers, name them in full: "
+                + ",".join(module.name for module in hits[:2])
+                + (",..." if len(hits) > 2 else ""),
+                code="partial-target",
+            )
+
+
+def _tell_of_several(name: str, hits: Sequence[Module], tell: Callable[[str], None]) -> None:
+    shapes = sorted({re.sub(r"(?<=\.)\d+(?=\.|$)", "*", module.name) for module in hits})
+    if len(shapes) > 1:
+        tell(f"{name!r} takes {' and '.join(shapes)}; a longer name takes only one of them")
+
+
+def _every_linear(modules: Iterable[Module]) -> tuple[str, ...]:
+    """The shortest names that hit every linear module but the head, and nothing else."""
+    modules = list(modules)
+    wanted = {module.name for module in modules if module.linear and not module.head}
+    # All suffixes of everything that must stay as it is.
+    taboo = {suffix for m in modules if m.name not in wanted for suffix in _suffixes(m.name)}
+    names = (next((s for s in _suffixes(name) if s not in taboo), name) for name in wanted)
+    return tuple(sorted(set(names)))
+
+
+def _suffixes(name: str) -> list[str]:
+    """`a.b.c` -> c, b.c, a.b.c; those that start with a number are left out, as they say nothing."""
+    parts = name.split(".")
+    suffixes = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
+    return [suffix for suffix in suffixes if not suffix[0].isdigit()] or [name]
+
+
+def _matches(path: str, name: str) -> bool:
+    return path == name or path.endswith("." + name)
+
+
+def _block(path: str) -> tuple[str, int] | None:
+    """`model.layers.3.mlp.experts.1.up` is in block 3 of `model.layers`."""
+    parts = path.split(".")
+    for place, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[:place]), int(part)
+    return None
+
+
+def _layers(numbers: Iterable[int]) -> str:
+    """`layer 3`, `layers 0-2, 5`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    return f"layer {text}" if len(runs) == 1 and runs[0][0] == runs[0][1] else f"layers {text}"
+
+
+def _describe(name: str, module: Any, head: bool) -> Module:
+    classes = [cls.__name__ for cls in type(module).__mro__]
+    kind = next((known for known in LINEAR_KINDS if known in classes), classes[0])
+    if kind == "Linear":
+        return Module(name, kind, module.in_features, module.out_features, head)
+    if kind == "Conv1D":
+        inputs, outputs = module.weight.shape
+        return Module(name, kind, int(inputs), int(outputs), head)
+    return Module(name, kind, head=head)

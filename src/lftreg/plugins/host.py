@@ -1,0 +1,319 @@
+"""Loads plugins and asks them. One that is broken costs its own offers and nothing else.
+
+A plugin may fail to import, exit, misname a hook, yield half of its values and raise, or claim a
+name that is taken. Each becomes a `Fault` that is kept and shown; commands go on without what
+the plugin would have given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, Generic, Literal, TypeVar
+
+import pluggy
+
+from lftreg import __version__
+from lftreg.config import load_settings
+from lftreg.errors import LftregError, NotFound, unknown
+from lftreg.plugins import spec
+from lftreg.plugins.offers import DOMAIN, METHOD, TARGETS, Kind, check_all
+from lftreg.plugins.types import Domain, Method, Targets
+
+T = TypeVar("T")
+
+BUILT_IN = {
+    "customer_support": "lftreg.plugins.builtin.customer_support",
+    "financial_advisor": "lftreg.plugins.builtin.financial_advisor",
+    "families": "lftreg.plugins.builtin.families",
+    "methods": "lftreg.composer.methods",
+}
+_OURS = f"lftreg {__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Generic[T]):
+    """A value, the plugin that gave it, and the name and version of the package it came in."""
+
+    value: T
+    plugin: str
+    distribution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plugin that is installed. One that is `off` was not imported; `hooks` are those it implements."""
+
+    name: str
+    distribution: str
+    module: str
+    state: Literal["loaded", "off", "failed"] = "loaded"
+    builtin: bool = False
+    hooks: tuple[str, ...] = ()
+
+    @property
+    def off(self) -> bool:
+        return self.state == "off"
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} ({self.distribution})"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a plugin. `loaded` is False where nothing of it could be used."""
+
+    plugin: str
+    distribution: str
+    message: str
+    loaded: bool = False
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        broken = "" if self.loaded else " did not load"
+        return f"plugin {self.plugin!r} ({self.distribution}){broken}: {self.message}"
+
+
+class Host:
+    """All plugins of this environment. Nothing is imported before the first question.
+
+    `off` names plugins, or packages, to leave out; None takes the setting `plugins_off`. With
+    `external=False` only the built-in plugins are asked.
+    """
+
+    def __init__(self, off: Iterable[str] | None = None, external: bool = True) -> None:
+        self._off = None if off is None else frozenset(off)
+        self._external = external
+        self._manager = pluggy.PluginManager(spec.PROJECT)
+        self._manager.add_hookspecs(spec)
+        self._plugins: dict[str, Plugin] = {}  # in the order of registration, built-in ones first
+        self._asked: dict[str, dict[str, Registered[Any]]] = {}
+        self._faults: list[Fault] = []
+        self._loaded = False
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What went wrong in what was asked so far. Asks nothing by itself."""
+        return tuple(self._faults)
+
+    def domains(self) -> dict[str, Registered[Domain]]:
+        return self._ask(DOMAIN)
+
+    def targets(self) -> dict[str, Registered[Targets]]:
+        """Target maps by family."""
+        return self._ask(TARGETS)
+
+    def methods(self) -> dict[str, Registered[Method]]:
+        return self._ask(METHOD)
+
+    def domain(self, name: str) -> Domain:
+        """The domain called `name`. Raises NotFound."""
+        return self._find(DOMAIN, name, "`lftreg domains` lists them")
+
+    def method(self, name: str) -> Method:
+        """The composition method called `name`. Raises NotFound."""
+        return self._find(METHOD, name, "`lftreg methods` lists them")
+
+    def family(self, model_type: str) -> Targets | None:
+        """The target map for a value of `config.model_type`, if there is one."""
+        return next((e.value for e in self.targets().values() if model_type in e.value.model_types), None)
+
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Every plugin that is installed, loaded or not; built-in ones first. Loads them."""
+        self._load()
+        return tuple(self._plugins.values())
+
+    def _find(self, kind: Kind[T], name: str, hint: str) -> T:
+        found = self._ask(kind)
+        if name in found:
+            return found[name].value
+        failed = {fault.plugin: fault for fault in self._faults}
+        # A plugin is mostly called like what it brings, so its name helps even if it failed.
+        error = unknown(kind.word, name, [*found, *(plugin for plugin in failed if plugin != name)], hint)
+        if failed:
+            blamed = next(iter(get_close_matches(name, failed, n=1)), next(iter(failed)))
+            count = f"{len(failed)} plugin{'s' if len(failed) > 1 else ''}"
+            error = NotFound(
+                f"{error.message} ({count} failed to load)", f"run: {check_command(blamed)}", code=error.code
+            )
+        raise error
+
+    def _ask(self, kind: Kind[T]) -> dict[str, Registered[T]]:
+        if kind.hook not in self._asked:
+            self._load()
+            accepted: dict[str, Registered[T]] = {}
+            owners: dict[str, Plugin] = {}
+            for plugin in self._plugins.values():
+                for implementation in self._implementations(plugin, kind.hook):
+                    for value in self._answers(kind, plugin, implementation):
+                        self._accept(kind, plugin, value, accepted, owners)
+            self._asked[kind.hook] = accepted
+        return dict(self._asked[kind.hook])
+
+    def _implementations(self, plugin: Plugin, hook: str) -> list[Callable[[], object]]:
+        registered = getattr(self._manager.hook, hook).get_hookimpls()
+        return [impl.function for impl in registered if impl.plugin_name == plugin.name]
+
+    def _answers(self, kind: Kind[T], plugin: Plugin, ask: Callable[[], object]) -> list[T]:
+        """Everything that one implementation yields, or nothing where any of it is wrong."""
+        if plugin.builtin:
+            return check_all(kind, ask())
+        answers: list[T] = []
+        with self._isolated(plugin, loaded=True):
+            answers += check_all(kind, ask())
+        return answers
+
+    def _accept(
+        self,
+        kind: Kind[T],
+        plugin: Plugin,
+        value: T,
+        accepted: dict[str, Registered[T]],
+        owners: dict[str, Plugin],
+    ) -> None:
+        for claim in kind.claims(value):
+            if claim in owners:
+                self._fault(plugin, f"{claim} is already given by {owners[claim]}", loaded=True)
+                return
+        owners.update(dict.fromkeys(kind.claims(value), plugin))
+        if not plugin.builtin:
+            value = kind.guarded(value, _blaming(plugin))
+        accepted[kind.name(value)] = Registered(value, plugin.name, plugin.distribution)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        off = frozenset(load_settings().plugins_off) if self._off is None else self._off
+        for name, module in BUILT_IN.items():
+            plugin = Plugin(name, _OURS, module, "off" if name in off else "loaded", builtin=True)
+            self._plugins[name] = plugin
+            if not plugin.off:
+                self._register(plugin, importlib.import_module(module))
+        if self._external:
+            for plugin, entry in self._installed(off):
+                self._load_external(plugin, entry)
+
+    def _load_external(self, plugin: Plugin, entry: importlib.metadata.EntryPoint) -> None:
+        if plugin.name in self._plugins:
+            owner = self._plugins[plugin.name].distribution
+            self._fault(plugin, f"an entry point of {owner} has the name already; each needs its own")
+            return
+        self._plugins[plugin.name] = plugin
+        if plugin.off:
+            return
+        self._plugins[plugin.name] = replace(plugin, state="failed")
+        with self._isolated(plugin):
+            self._register(plugin, entry.load())
+        if self._plugins[plugin.name].state == "failed" and self._manager.has_plugin(plugin.name):
+            self._manager.unregister(name=plugin.name)  # pluggy may stop halfway through a module
+
+    def _register(self, plugin: Plugin, module: object) -> None:
+        """Hand a loaded plugin to pluggy, and remember which hooks it implements."""
+        self._manager.register(module, plugin.name)
+        known = {name for name in vars(spec) if name.startswith("lftreg_")}
+        hooks = []
+        for caller in self._manager.get_hookcallers(module) or ():
+            for impl in caller.get_hookimpls():
+                if impl.plugin is not module:
+                    continue
+                if impl.wrapper or impl.hookwrapper:
+                    raise TypeError(f"{caller.name} is a wrapper; a plugin answers for itself only")
+                if caller.name in known:
+                    hooks.append(caller.name)
+                elif not impl.optionalhook:
+                    near = get_close_matches(caller.name, known, n=1)
+                    question = f" Did you mean {near[0]!r}?" if near else ""
+                    self._fault(plugin, f"unknown hook {caller.name!r}.{question}", loaded=True)
+        self._plugins[plugin.name] = replace(plugin, hooks=tuple(sorted(hooks)))
+
+    def _installed(self, off: frozenset[str]) -> list[tuple[Plugin, importlib.metadata.EntryPoint]]:
+        """The entry points of all packages, in an order that does not depend on sys.path."""
+        found: dict[tuple[str, str], tuple[Plugin, importlib.metadata.EntryPoint]] = {}
+        for distribution in importlib.metadata.distributions():
+            package, version = _identity(distribution)
+            label = f"{package} {version}".strip()
+            # One package with a broken entry_points.txt would otherwise hide those of all others.
+            whole = Plugin(package, label, "", "off" if package in off else "failed")
+            entries: Iterable[importlib.metadata.EntryPoint] = ()
+            with self._isolated(whole):
+                entries = distribution.entry_points.select(group=spec.GROUP)
+            for entry in entries:
+                state: Literal["off", "loaded"] = "off" if {entry.name, package} & off else "loaded"
+                module = entry.value.partition(":")[0].strip()
+                plugin = Plugin(entry.name, label, module, state)
+                found.setdefault((_normal(package), entry.name), (plugin, entry))
+        return [found[key] for key in sorted(found)]
+
+    @contextlib.contextmanager
+    def _isolated(self, plugin: Plugin, loaded: bool = False) -> Iterator[None]:
+        """Run a plugin's code: what it raises becomes a fault, what it prints leaves stdout alone."""
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
+            if not plugin.off:
+                self._fault(plugin, reason(error), loaded=loaded, error=error)
+
+    def _fault(
+        self, plugin: Plugin, message: str, loaded: bool = False, error: BaseException | None = None
+    ) -> None:
+        if plugin.builtin:
+            raise RuntimeError(f"{plugin}: {message}") from error  # a bug of ours, not a fault to live with
+        self._faults.append(Fault(plugin.name, plugin.distribution, message, loaded, error))
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one line, for people."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001 - an exception that cannot be printed must not hide itself
+        lines = []
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, pluggy.PluginValidationError):
+        return str(lines[-1])
+    return lines[0] if isinstance(error, ImportError) else f"{type(error).__name__}: {lines[0]}"
+
+
+def check_command(plugin: str) -> str:
+    return f"lftreg plugins check {plugin}"
+
+
+def _blaming(plugin: Plugin) -> Callable[[str, Callable[[], Any]], Any]:
+    """Runs a plugin's code after loading, in the middle of a command: its failure names the plugin."""
+
+    def guard(doing: str, call: Callable[[], Any]) -> Any:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return call()
+        except LftregError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise LftregError(
+                f"{doing} of {plugin} failed: {reason(error)}",
+                f"run: {check_command(plugin.name)}",
+                code="plugin-failed",
+            ) from error
+
+    return guard
+
+
+def _identity(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """Name and version of a package. Either may be missing where its folder is damaged."""
+    try:
+        return distribution.name or "?", distribution.version or ""
+    except (LookupError, TypeError, ValueError, OSError):
+        return "?", ""
+
+
+def _normal(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()

@@ -1,0 +1,92 @@
+"""What a plugin hands over: frozen dataclasses, no base classes to inherit from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One conversation to learn from. Assistant turns are what is learned.
+
+    `fact` groups the rows that ask for the same thing; `seen` is False on test rows whose
+    fact is in no training row.
+    """
+
+    messages: tuple[Message, ...]
+    fact: str | None = None
+    seen: bool = True
+
+    @classmethod
+    def pair(cls, prompt: str, response: str, *, fact: str | None = None, seen: bool = True) -> Example:
+        """The usual single turn: a prompt and its response."""
+        return cls((Message("user", prompt), Message("assistant", response)), fact, seen)
+
+    @property
+    def prompt(self) -> str:
+        """The last user turn."""
+        return next(m.content for m in reversed(self.messages) if m.role == "user")
+
+    @property
+    def response(self) -> str:
+        """The last assistant turn."""
+        return next(m.content for m in reversed(self.messages) if m.role == "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A source of training examples.
+
+    `build(split, seed)` yields the examples of a split. The same split and seed must give the
+    same examples in the same order; the splits must not share a prompt. `prompts` are a few
+    questions that show the domain off, `defaults` are training settings the author found to
+    work (names as in the options of `lftreg train`, with underscores).
+    """
+
+    name: str
+    summary: str
+    build: Callable[[Split, int], Iterable[Example]]
+    prompts: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Which linear modules of a model family take an adapter, by preset.
+
+    `model_types` are values of `config.model_type`; `presets` maps a preset (`attention`,
+    `mlp`, `all-linear`, `classic`) to module names, matched by dotted suffix as PEFT does.
+    """
+
+    family: str
+    model_types: tuple[str, ...]
+    presets: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to compose adapters.
+
+    `merge(model, adapters, weights, name, **options)` adds the adapter `name` to a PEFT model
+    that holds `adapters`; the keyword-only parameters of its signature are the method's options.
+    `exact` says whether the result equals the weighted sum of the parents.
+    """
+
+    name: str
+    summary: str
+    merge: Callable[..., None]
+    exact: bool = False

@@ -1,0 +1,115 @@
+"""Files by content. A blob is written beside its place, made durable, and renamed into it.
+
+Equal content has one name and is stored once. A file under its final name is always whole, whatever
+was killed and when; what a killed process leaves in the scratch folder is garbage and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from lftreg.errors import CheckFailed, StorageError
+from lftreg.paths import Home
+
+CHUNK = 1 << 20
+
+
+class Blobs:
+    """The content-addressed files of a home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def path(self, sha256: str) -> Path:
+        return self._home.blobs / sha256[:2] / sha256
+
+    def put_bytes(self, content: bytes) -> tuple[str, int]:
+        with self._writing() as (file, done):
+            file.write(content)
+            return done(hashlib.sha256(content).hexdigest()), len(content)
+
+    def put_file(self, source: Path) -> tuple[str, int]:
+        """Copy a file in, hashing while it is written. Returns its sha256 and its size."""
+        digest = hashlib.sha256()
+        size = 0
+        with source.open("rb") as original, self._writing() as (file, done):
+            while chunk := original.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+            return done(digest.hexdigest()), size
+
+    def open(self, sha256: str) -> Path:
+        """The path of a blob that must be there. Raises CheckFailed where it is not."""
+        path = self.path(sha256)
+        if not path.is_file():
+            raise CheckFailed(
+                f"stored file {sha256[:12]} is missing from {self._home.blobs}",
+                "`lftreg verify --all` tells what else is",
+                code="missing-file",
+            )
+        return path
+
+    def is_whole(self, sha256: str) -> bool:
+        with self.path(sha256).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[BinaryIO, _Done]]:
+        try:
+            self._home.scratch.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._home.scratch)
+        except OSError as error:
+            raise _refused(error) from error
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file, _Done(self, file, temporary)
+        except OSError as error:
+            raise _refused(error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class _Done:
+    """Called with the sha256 once everything is written: makes the file durable and visible."""
+
+    def __init__(self, blobs: Blobs, file: BinaryIO, temporary: Path) -> None:
+        self._blobs, self._file, self._temporary = blobs, file, temporary
+
+    def __call__(self, sha256: str) -> str:
+        place = self._blobs.path(sha256)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary.chmod(0o444)
+        self._temporary.replace(place)
+        _sync_folder(place.parent)
+        return sha256
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows cannot open a folder, and needs not
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refused(error: OSError) -> StorageError:
+    free = shutil.disk_usage("/").free if error.errno == 28 else None
+    hint = (
+        "free some space; nothing was registered"
+        if free is not None
+        else "check its permissions, or use --home"
+    )
+    return StorageError(f"{error.filename or 'the home'} cannot be written: {error.strerror}", hint)

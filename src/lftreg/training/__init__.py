@@ -1,0 +1,9 @@
+"""Making adapters."""
+
+from __future__ import annotations
+
+from lftreg.training.loop import Event, Stepped, Validated
+from lftreg.training.settings import Settings
+from lftreg.training.train import Plan, make_plan, run_plan, train
+
+__all__ = ["Event", "Plan", "Settings", "Stepped", "Validated", "make_plan", "run_plan", "train"]

@@ -1,0 +1,217 @@
+"""From a domain to a registered version: plan, prove, train, publish."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lftreg.errors import InvalidData, LftregError
+from lftreg.models.base import FoundBase, find_base
+from lftreg.models.load import Loaded, load_base, load_chat
+from lftreg.models.targets import list_modules, resolve_targets
+from lftreg.plugins.host import Host
+from lftreg.plugins.types import SPLITS, Domain, Example, Split
+from lftreg.registry import Draft, Registry, Run, Version
+from lftreg.training.curve import CURVE, draw
+from lftreg.training.loop import Fitted, Listener, fit
+from lftreg.training.rows import Rows, data_digest, encode
+from lftreg.training.settings import Settings, settings_from
+
+DEFAULT_LENGTH = 2048
+LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is decided before a weight is read."""
+
+    name: str
+    domain: Domain
+    base: FoundBase
+    settings: Settings
+    targets: tuple[str, ...]
+    rows: Mapping[Split, Rows]
+    data_digest: str
+
+    @property
+    def examples(self) -> dict[str, int]:
+        return {split: len(self.rows[split]) for split in SPLITS}
+
+    @property
+    def left_out(self) -> int:
+        return sum(rows.too_long for rows in self.rows.values())
+
+
+def train(
+    domain: str | Domain,
+    *,
+    name: str | None = None,
+    base: str = "starter",
+    registry: Registry | None = None,
+    host: Host | None = None,
+    listen: Listener = lambda event: None,
+    **options: Any,
+) -> Version:
+    """Train an adapter on a domain and register it. `options` are those of `Settings`.
+
+    `name` is the domain's where it is left out; `listen` hears of every step and validation.
+    Raises a subclass of LftregError, with nothing registered, where anything does not fit.
+    """
+    registry = registry or Registry()
+    plan = make_plan(domain, name=name, base=base, registry=registry, host=host, **options)
+    return run_plan(plan, registry, listen)
+
+
+def make_plan(
+    domain: str | Domain,
+    *,
+    name: str | None,
+    base: str,
+    registry: Registry,
+    host: Host | None = None,
+    **options: Any,
+) -> Plan:
+    """Read the data, tokenise it, choose settings and targets. Reads no weights, needs no GPU."""
+    host = host or Host()
+    source = host.domain(domain) if isinstance(domain, str) else domain
+    found = find_base(base, registry)
+    given = settings_from(options, source.defaults)
+    examples: dict[Split, list[Example]] = {split: list(source.build(split, given.seed)) for split in SPLITS}
+    for split in ("train", "validation"):
+        if not examples[split]:
+            raise InvalidData(f"domain {source.name!r} has no {split} rows", "it needs at least one")
+    config = found.config
+    chat = load_chat(found)
+    limit = _length_limit(config, given)
+    rows = {split: encode(examples[split], chat, limit, split) for split in SPLITS}
+    settings = given.resolved(found.record.parameters, len(rows["train"]))
+    targets = resolve_targets(list_modules(config), config["model_type"], settings.targets, host)
+    return Plan(name or source.name, source, found, settings, targets, rows, data_digest(examples))
+
+
+def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda event: None) -> Version:
+    """Load the base, train, and publish the best factors as a new version."""
+    registry.check_name(plan.name)
+    started = time.monotonic()
+    loaded = load_base(plan.base, plan.settings.dtype)
+    model = _with_adapter(loaded, plan)
+    train_rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
+    fitted = fit(model, train_rows, validation, plan.settings, loaded.chat.pad_id, listen)
+    _check_alive(fitted, plan)
+    return _publish(plan, model, fitted, time.monotonic() - started, registry)
+
+
+def _length_limit(config: Mapping[str, Any], settings: Settings) -> int:
+    """The longest row: what was asked for, within what the base has positions for."""
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_LENGTH
+    return min(settings.max_length or DEFAULT_LENGTH, int(positions))
+
+
+def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
+    """The base with fresh factors; only they require a gradient. The seed is set first."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    settings = plan.settings
+    torch.manual_seed(settings.seed)
+    lora = LoraConfig(
+        r=settings.rank,
+        lora_alpha=_tidy(settings.alpha),
+        lora_dropout=settings.dropout,
+        target_modules=list(plan.targets),
+        fan_in_fan_out=_has_conv1d(loaded.model, plan.targets),
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(loaded.model, lora)
+    strays = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
+    if strays:
+        raise LftregError(f"{strays[0]} would be trained too, and is no part of the adapter", code="stray")
+    if settings.gradient_checkpointing:
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def _has_conv1d(model: Any, targets: Sequence[str]) -> bool:
+    """GPT-2's layers hold their weight transposed; PEFT has to be told."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(
+        isinstance(module, Conv1D) and any(name == t or name.endswith("." + t) for t in targets)
+        for name, module in model.named_modules()
+    )
+
+
+def _check_alive(fitted: Fitted, plan: Plan) -> None:
+    """An adapter whose second factor never left zero answers exactly as its base does."""
+    second = [
+        tensor for name, tensor in fitted.factors.items() if ".lora_B." in name or "embedding_B" in name
+    ]
+    if fitted.best_step and not any(tensor.any() for tensor in second):
+        raise LftregError("no gradient reached the adapter", "report this with the base's name", code="dead")
+    if not fitted.best_step:
+        raise LftregError(
+            f"validation loss never fell below the base's {fitted.losses['validation_before']:.3f}",
+            f"nothing was registered; try a learning rate other than {plan.settings.lr:g}, or more data",
+            code="no-improvement",
+        )
+
+
+def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: Registry) -> Version:
+    from safetensors.torch import save_file
+
+    run = Run(
+        seed=plan.settings.seed,
+        data_digest=plan.data_digest,
+        settings=plan.settings.as_dict() | {"steps": len(fitted.steps), "best_step": fitted.best_step},
+        libraries=_libraries(),
+        losses=fitted.losses,
+        examples=plan.examples,
+        tokens=fitted.steps[-1].tokens,
+        seconds=seconds,
+    )
+    title = f"{plan.name} on {plan.base.record.id}"
+    with tempfile.TemporaryDirectory(prefix="lftreg-") as folder:
+        weights = Path(folder) / "adapter_model.safetensors"
+        save_file(dict(sorted(fitted.factors.items())), weights, metadata={"format": "pt"})
+        return registry.publish(
+            Draft(
+                name=plan.name,
+                kind="trained",
+                base=plan.base.record,
+                weights=weights,
+                config=_config(model, plan),
+                domain=plan.domain.name,
+                attachments={CURVE: draw(title, fitted.steps, fitted.validations)},
+                run=run,
+            )
+        )
+
+
+def _config(model: Any, plan: Plan) -> dict[str, Any]:
+    """PEFT's configuration as plain JSON, in one order, naming the base by its id."""
+    config: dict[str, Any] = model.peft_config["default"].to_dict()
+    config["base_model_name_or_path"] = plan.base.record.id
+    config["inference_mode"] = True
+    for key, value in config.items():
+        if isinstance(value, set):
+            config[key] = sorted(value)
+        elif hasattr(value, "value"):  # PEFT's enums are strings underneath
+            config[key] = value.value
+    return config
+
+
+def _libraries() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return versions | {"python": platform.python_version()}
+
+
+def _tidy(alpha: float | None) -> float | int:
+    assert alpha is not None
+    return int(alpha) if alpha == int(alpha) else alpha

@@ -1,0 +1,39 @@
+"""Whole stories are told through the real command, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run_lftreg(*words: str, home: Path, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+    """`lftreg WORDS` with a home; nothing is checked."""
+    return subprocess.run(
+        [sys.executable, "-m", "lftreg", *words],
+        env=os.environ | {"LFTREG_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def answer(*words: str, home: Path) -> Any:
+    """The document of a command that must succeed."""
+    done = run_lftreg(*words, "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def ask(home: Path) -> Callable[..., Any]:
+    return lambda *words: answer(*words, home=home)

@@ -1,0 +1,479 @@
+"""The host's rules: whatever a plugin does, only the plugin is lost."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+import lftreg
+from lftreg.errors import LftregError, NotFound
+from lftreg.plugins.host import BUILT_IN, Host
+from lftreg.plugins.types import Domain, Targets
+
+from .conftest import Install, domain
+
+OURS = f"lftreg {lftreg.__version__}"
+BUILT_IN_DOMAINS = {"customer_support", "financial_advisor"}
+
+
+def external(host: Host) -> set[str]:
+    return set(host.domains()) - BUILT_IN_DOMAINS
+
+
+# What is built in uses the same hooks.
+
+
+def test_built_in_plugins_give_domains_and_families(site: Path) -> None:
+    host = Host(off=())
+    assert set(host.domains()) == BUILT_IN_DOMAINS
+    assert set(host.targets()) == {"gpt2", "llama"}
+    assert host.domains()["customer_support"].plugin == "customer_support"
+    assert host.domains()["customer_support"].distribution == OURS
+    assert host.faults == ()
+
+
+def test_a_built_in_plugin_that_fails_is_a_bug_and_raises(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("lftreg-ours", "raise OSError('ours')", entry_points="")
+    monkeypatch.setitem(BUILT_IN, "ours", "lftreg_ours")
+    with pytest.raises(OSError, match="ours"):
+        Host(off=()).domains()
+
+
+def test_a_built_in_plugin_with_a_fault_is_a_bug_and_raises(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("lftreg-ours", domain("customer_support"), entry_points="")
+    monkeypatch.setitem(BUILT_IN, "ours", "lftreg_ours")
+    with pytest.raises(RuntimeError, match="domain 'customer_support' is already given"):
+        Host(off=()).domains()
+
+
+def test_an_installed_plugin_is_found_with_its_distribution(install: Install) -> None:
+    install("lftreg-legal", domain("legal"))
+    host = Host(off=())
+    found = host.domains()["legal"]
+    assert (found.plugin, found.distribution) == ("legal", "lftreg-legal 0.2")
+    assert host.domain("legal").summary == "of lftreg_legal"
+    assert host.faults == ()
+    assert {p.name: p.hooks for p in host.plugins()}["legal"] == ("lftreg_domains",)
+
+
+# Rule 1: loading and registering are guarded, and undone; the distribution's name is kept.
+
+
+class _Broken:
+    """Sources that fail while they load, and the fault that each must become."""
+
+    MISSING = "import legalbench"
+    SYNTAX = "def build(:\n"
+    RAISES = "raise RuntimeError('no licence\\nsecond line')"
+    UNPRINTABLE = "class E(Exception):\n    def __str__(self): raise ValueError\nraise E"
+    EXITS = "import sys; sys.exit(3)"
+    SIGNATURE = domain("legal") + "\n@hookimpl\ndef lftreg_targets(split): yield\n"
+    WRAPPER = domain("legal") + "\n@hookimpl(wrapper=True)\ndef lftreg_targets(): return (yield)\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (_Broken.MISSING, "No module named 'legalbench'"),
+        (_Broken.SYNTAX, "SyntaxError: invalid syntax (lftreg_legal.py, line 1)"),
+        (_Broken.RAISES, "RuntimeError: no licence"),
+        (_Broken.UNPRINTABLE, "E"),
+        (_Broken.EXITS, "it called sys.exit(3)"),
+        (
+            _Broken.SIGNATURE,
+            "Argument(s) {'split'} are declared in the hookimpl but can not be found in the hookspec",
+        ),
+        (_Broken.WRAPPER, "TypeError: lftreg_targets is a wrapper; a plugin answers for itself only"),
+    ],
+)
+def test_a_plugin_that_fails_to_load_costs_only_itself(install: Install, source: str, message: str) -> None:
+    install("lftreg-legal", source)
+    install("lftreg-medical", domain("medical"))
+    host = Host(off=())
+    assert external(host) == {"medical"}
+    (fault,) = host.faults
+    assert (fault.plugin, fault.distribution, fault.loaded) == ("legal", "lftreg-legal 0.2", False)
+    assert fault.message == message
+    assert str(fault) == f"plugin 'legal' (lftreg-legal 0.2) did not load: {message}"
+    assert {p.name: p.state for p in host.plugins() if not p.builtin} == {
+        "legal": "failed",
+        "medical": "loaded",
+    }
+
+
+@pytest.mark.parametrize(
+    "value", ["lftreg_legal:missing", "lftreg_legal.missing", "not a module!", "lftreg_legal:build.x.y"]
+)
+def test_an_entry_point_that_leads_nowhere_is_a_fault(install: Install, value: str) -> None:
+    install("lftreg-legal", domain("legal"), entry_points=f"[lftreg]\nlegal = {value}\nmore = lftreg_legal\n")
+    host = Host(off=())
+    assert external(host) == {"legal"}  # through the second entry point of the same package
+    assert [fault.plugin for fault in host.faults] == ["legal"]
+
+
+def test_an_interrupt_during_loading_stops_everything(install: Install) -> None:
+    install("lftreg-legal", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        Host(off=()).domains()
+
+
+@pytest.mark.parametrize("text", [b"[lftreg]\nno equals sign\n", b"[lftreg]\nx = \xff\xfe\n"])
+def test_a_damaged_package_does_not_hide_the_others(install: Install, site: Path, text: bytes) -> None:
+    install("lftreg-medical", domain("medical"))
+    install("aaa-broken", "")
+    (site / "aaa_broken-0.2.dist-info" / "entry_points.txt").write_bytes(text)
+    with pytest.raises((TypeError, ValueError)):  # what every tool that asks for all of them gets
+        importlib.metadata.entry_points(group="lftreg")
+    host = Host(off=())
+    assert external(host) == {"medical"}
+    assert [fault.plugin for fault in host.faults] == ["aaa-broken"]
+    assert Host(off=["aaa-broken"]).domains() and not Host(off=["aaa-broken"]).faults
+
+
+def test_a_package_without_metadata_still_gives_its_plugins(install: Install, site: Path) -> None:
+    install("lftreg-medical", domain("medical"))
+    (site / "lftreg_medical-0.2.dist-info" / "METADATA").unlink()
+    assert external(Host(off=())) == {"medical"}
+
+
+# Rule 2: one implementation at a time, and all of what it yields or nothing.
+
+
+def test_a_hook_that_fails_halfway_gives_nothing(install: Install) -> None:
+    install("lftreg-legal", domain("legal") + "    raise KeyError('rest')\n")
+    install("lftreg-medical", domain("medical"))
+    host = Host(off=())
+    assert external(host) == {"medical"}
+    (fault,) = host.faults
+    assert fault.message == "KeyError: 'rest'"
+    assert fault.loaded
+    assert str(fault) == "plugin 'legal' (lftreg-legal 0.2): KeyError: 'rest'"
+
+
+def _yields(expression: str, hook: str = "lftreg_domains") -> str:
+    return domain("unused").partition("@hookimpl")[0] + (
+        "from lftreg import Method, Targets\ngood = Domain('good', 'good', build)\n"
+        f"@hookimpl\ndef {hook}():\n    return {expression}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("None", "TypeError: lftreg_domains gave nothing (None); it must yield Domain values"),
+        ("good", "TypeError: lftreg_domains gave a Domain; it must yield Domain values"),
+        ("[good, 'legal']", "TypeError: lftreg_domains yielded a str, not a Domain"),
+        ("[good, Domain('Legal!', 's', build)]", "ValueError: domain 'Legal!': not a name"),
+        ("[good, Domain('legal', '', build)]", "ValueError: domain 'legal': it has no summary"),
+        ("[good, Domain('legal', 's', [])]", "ValueError: domain 'legal': build is not a function"),
+        ("[good, Domain('legal', 's', build, 'a?')]", "ValueError: domain 'legal': prompts is not a tuple"),
+        ("[good, Domain('legal', 's', build, (), 3)]", "ValueError: domain 'legal': defaults is not"),
+        ("[good, Domain('legal')]", "TypeError: Domain.__init__() missing 2 required"),
+    ],
+)
+def test_a_value_that_cannot_be_used_costs_the_whole_hook(
+    install: Install, expression: str, message: str
+) -> None:
+    install("lftreg-legal", _yields(expression))
+    host = Host(off=())
+    assert external(host) == set()
+    (fault,) = host.faults
+    assert fault.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("[Targets('opt', 'opt', {'mlp': ('fc1',)})]", "target family 'opt': model_types is not"),
+        ("[Targets('opt', (), {'mlp': ('fc1',)})]", "target family 'opt': model_types is not"),
+        ("[Targets('opt', ('opt',), {})]", "target family 'opt': presets is not"),
+        ("[Targets('opt', ('opt',), {'mlp': 'fc1'})]", "target family 'opt': preset 'mlp' is not"),
+    ],
+)
+def test_target_maps_are_checked(install: Install, expression: str, message: str) -> None:
+    install("lftreg-opt", _yields(expression, "lftreg_targets"))
+    host = Host(off=())
+    assert set(host.targets()) == {"gpt2", "llama"}
+    assert message in host.faults[0].message
+
+
+@pytest.mark.parametrize(
+    ("merge", "message"),
+    [("3", "merge is not a function"), ("lambda model: None", "merge does not take (model, adapters,")],
+)
+def test_methods_are_checked(install: Install, merge: str, message: str) -> None:
+    install("lftreg-mix", _yields(f"[Method('mix', 's', {merge})]", "lftreg_methods"))
+    host = Host(off=())
+    assert "mix" not in host.methods()
+    assert message in host.faults[0].message
+
+
+def test_the_failure_of_one_hook_leaves_the_plugins_other_hooks(install: Install) -> None:
+    source = domain("legal") + "\n@hookimpl\ndef lftreg_targets():\n    raise OSError('gone')\n"
+    install("lftreg-legal", source)
+    host = Host(off=())
+    assert "llama" in host.targets()
+    assert external(host) == {"legal"}
+    assert [fault.message for fault in host.faults] == ["OSError: gone"]
+
+
+# Rule 3: built-in plugins first, the first wins, a duplicate is a fault.
+
+
+def test_a_built_in_name_cannot_be_taken(install: Install) -> None:
+    install("aaa-legal", domain("customer_support", "legal"))
+    host = Host(off=())
+    assert host.domains()["customer_support"].distribution == OURS
+    assert external(host) == {"legal"}
+    (fault,) = host.faults
+    expected = f"domain 'customer_support' is already given by plugin 'customer_support' ({OURS})"
+    assert (fault.plugin, fault.message) == ("legal", expected)
+
+
+def test_of_two_packages_the_first_by_name_wins_whatever_the_path(
+    install: Install, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("zeta-law", domain("law"))
+    install("alpha-law2", domain("law"))
+    host = Host(off=())
+    assert host.domains()["law"].distribution == "alpha-law2 0.2"
+    assert [fault.plugin for fault in host.faults] == ["law"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in [*site.glob("zeta_law*")]:
+        path.rename(elsewhere / path.name)
+    monkeypatch.syspath_prepend(elsewhere)  # now zeta is found first
+    assert Host(off=()).domains()["law"].distribution == "alpha-law2 0.2"
+
+
+def test_a_model_type_belongs_to_one_family(install: Install) -> None:
+    install("lftreg-mine", _yields("[Targets('mine', ('mine', 'llama'), {'mlp': ('x',)})]", "lftreg_targets"))
+    host = Host(off=())
+    family = host.family("llama")
+    assert family is not None
+    assert family.family == "llama"
+    assert host.family("mine") is None
+    assert "model type 'llama' is already given by" in host.faults[0].message
+
+
+def test_two_packages_cannot_share_a_plugin_name(install: Install) -> None:
+    install("alpha-law", domain("one"))
+    install("beta-law", domain("two"))
+    install("gamma-methods", domain("three"))
+    host = Host(off=())
+    assert external(host) == {"one"}
+    assert [(f.plugin, f.distribution) for f in host.faults] == [
+        ("law", "beta-law 0.2"),
+        ("methods", "gamma-methods 0.2"),
+    ]
+    assert f"an entry point of {OURS} has the name already" in host.faults[1].message
+
+
+def test_one_module_behind_two_names_is_asked_once(install: Install) -> None:
+    install("lftreg-legal", domain("legal"), entry_points="[lftreg]\na = lftreg_legal\nb = lftreg_legal\n")
+    host = Host(off=())
+    assert host.domains()["legal"].plugin == "a"
+    assert [fault.plugin for fault in host.faults] == ["b"]
+
+
+def test_a_package_that_is_on_the_path_twice_counts_once(
+    install: Install, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("lftreg-legal", domain("legal"))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    host = Host(off=())
+    assert external(host) == {"legal"}
+    assert host.faults == ()
+
+
+# Rule 4: misspelt hooks are reported. (For a wrong signature, see rule 1.)
+
+
+def test_an_unknown_hook_is_reported_and_the_others_work(install: Install) -> None:
+    install("lftreg-legal", domain("legal") + "\n@hookimpl\ndef lftreg_domain(): return []\n")
+    host = Host(off=())
+    assert external(host) == {"legal"}
+    (fault,) = host.faults
+    assert fault.message == "unknown hook 'lftreg_domain'. Did you mean 'lftreg_domains'?"
+    assert fault.loaded
+
+
+def test_an_optional_hook_of_a_later_lftreg_is_no_fault(install: Install) -> None:
+    source = domain("legal") + "\n@hookimpl(optionalhook=True)\ndef lftreg_dreams(): return []\n"
+    install("lftreg-legal", source)
+    host = Host(off=())
+    assert external(host) == {"legal"}
+    assert host.faults == ()
+
+
+# Rule 5: plugins can be left out, and are imported only when asked.
+
+
+@pytest.mark.parametrize("name", ["legal", "lftreg-legal"])
+def test_a_plugin_that_is_off_is_not_imported(install: Install, name: str) -> None:
+    install("lftreg-legal", "raise RuntimeError")
+    install("lftreg-medical", domain("medical"))
+    host = Host(off=[name])
+    assert external(host) == {"medical"}
+    assert host.faults == ()
+    assert {p.name: p.off for p in host.plugins() if not p.builtin} == {"legal": True, "medical": False}
+
+
+def test_the_environment_turns_plugins_off(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("lftreg-legal", domain("legal"))
+    monkeypatch.setenv("LFTREG_PLUGINS_OFF", "legal,other")
+    assert external(Host()) == set()
+    assert external(Host(off=())) == {"legal"}
+
+
+def test_without_external_plugins_only_built_in_ones_are_asked(install: Install) -> None:
+    install("lftreg-legal", "raise RuntimeError")
+    host = Host(off=(), external=False)
+    assert set(host.domains()) == BUILT_IN_DOMAINS
+    assert host.faults == ()
+
+
+def test_a_built_in_plugin_can_be_replaced(install: Install) -> None:
+    install("lftreg-mine", domain("customer_support"))
+    host = Host(off=["customer_support"])
+    assert host.domains()["customer_support"].distribution == "lftreg-mine 0.2"
+    assert host.faults == ()
+
+
+def test_nothing_is_imported_before_the_first_question(install: Install) -> None:
+    install("lftreg-legal", domain("legal"))
+    host = Host(off=())
+    assert host.faults == ()
+    assert "lftreg_legal" not in sys.modules
+    host.targets()
+    assert "lftreg_legal" in sys.modules
+
+
+def test_a_hook_is_asked_once(install: Install) -> None:
+    install("lftreg-legal", domain("legal") + "    asked.append(1)\n\nasked = []\n")
+    host = Host(off=())
+    for _ in range(3):
+        host.domains()
+    assert sys.modules["lftreg_legal"].asked == [1]
+
+
+def test_an_answer_can_be_changed_without_changing_the_host(site: Path) -> None:
+    host = Host(off=())
+    host.domains().clear()
+    assert set(host.domains()) == BUILT_IN_DOMAINS
+
+
+# Rule 6: a host is an object; two of them know nothing of each other.
+
+
+def test_hosts_share_nothing(install: Install) -> None:
+    install("lftreg-legal", "import legalbench")
+    install("lftreg-medical", domain("medical"))
+    first = Host(off=())
+    assert external(first) == {"medical"}
+    assert len(first.faults) == 1
+    second = Host(off=["legal", "medical"])
+    assert external(second) == set()
+    assert second.faults == ()
+    assert external(first) == {"medical"}
+
+
+# Rule 7: what is said. (The command's own words are in test_process.)
+
+
+def test_an_unknown_name_suggests_a_near_one(site: Path) -> None:
+    with pytest.raises(NotFound) as caught:
+        Host(off=()).domain("customer_suport")
+    assert caught.value.message == "unknown domain 'customer_suport'. Did you mean 'customer_support'?"
+    assert caught.value.hint == "`lftreg domains` lists them"
+    assert (caught.value.code, caught.value.exit_code) == ("unknown-domain", 3)
+
+
+def test_an_unknown_name_tells_of_plugins_that_did_not_load(install: Install) -> None:
+    install("lftreg-legal", "import legalbench")
+    with pytest.raises(NotFound) as caught:
+        Host(off=()).domain("legl")
+    assert caught.value.message == (
+        "unknown domain 'legl'. Did you mean 'legal'? (1 plugin failed to load)"
+    )
+    assert caught.value.hint == "run: lftreg plugins check legal"
+    install("lftreg-medical", "import nothing_here")
+    with pytest.raises(NotFound) as caught:
+        Host(off=()).method("medical")
+    assert caught.value.message == "unknown method 'medical'. (2 plugins failed to load)"
+    assert caught.value.hint == "run: lftreg plugins check medical"
+
+
+def test_what_a_plugin_prints_stays_off_stdout(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "print('loading')\n" + domain("legal").replace("    return [", "    print('building')\n    return [")
+    install("lftreg-legal", source + "    print('asked')\n")
+    list(Host(off=()).domain("legal").build("train", 0))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.split() == ["loading", "asked", "building"]
+
+
+# After loading: a failure inside build or merge names the plugin, not lftreg.
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    {}['x']\n", "KeyError: 'x'"),
+        ("    yield 3\n", "TypeError: train row 1 is a int, not an Example"),
+        ("    raise SystemExit(2)\n", "it called sys.exit(2)"),
+        ("    return None\n", "TypeError: 'NoneType' object is not iterable"),
+    ],
+)
+def test_a_domain_that_fails_to_build_is_blamed_on_its_plugin(
+    install: Install, body: str, message: str
+) -> None:
+    returned = '    return [Example.pair(f"{split} question", "answer")]\n'
+    assert returned in domain("legal")
+    install("lftreg-legal", domain("legal").replace(returned, body))
+    with pytest.raises(LftregError) as caught:
+        list(Host(off=()).domain("legal").build("train", 0))
+    assert caught.value.message == (
+        f"domain 'legal' of plugin 'legal' (lftreg-legal 0.2) failed: {message}"
+    )
+    assert (caught.value.code, caught.value.exit_code) == ("plugin-failed", 1)
+
+
+def test_an_error_that_a_plugin_raises_on_purpose_passes(install: Install) -> None:
+    source = domain("legal").replace("    return [", "    raise NotFound('no inbox', 'set INBOX')\n    return [")
+    install("lftreg-legal", "from lftreg.errors import NotFound\n" + source)
+    with pytest.raises(NotFound, match="^no inbox$"):
+        list(Host(off=()).domain("legal").build("train", 0))
+
+
+def test_a_method_keeps_its_options_and_is_blamed_too(install: Install) -> None:
+    source = (
+        "from lftreg import Method, hookimpl\n"
+        "def merge(model, adapters, weights, name, *, density=0.5): raise ValueError(f'at {density}')\n"
+        "@hookimpl\ndef lftreg_methods(): yield Method('mix', 'mixes', merge)\n"
+    )
+    install("lftreg-mix", source)
+    merge = Host(off=()).method("mix").merge
+    assert inspect.signature(merge).parameters["density"].default == 0.5
+    with pytest.raises(LftregError, match="method 'mix' of plugin 'mix' .*ValueError: at 0.1"):
+        merge(None, [], [], "name", density=0.1)
+
+
+def test_built_in_values_are_not_wrapped(site: Path) -> None:
+    """A failure in ours is a bug with a traceback, not a sentence about a plugin."""
+    from lftreg.plugins.builtin import customer_support, families
+
+    host = Host(off=())
+    (ours,) = customer_support.lftreg_domains()
+    assert isinstance(ours, Domain)
+    assert host.domain("customer_support").build.func is ours.build.func  # type: ignore[attr-defined]
+    assert isinstance(host.family("mistral"), Targets)
+    assert host.family("mistral") is families.LLAMA
