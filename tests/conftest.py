@@ -47,6 +47,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=256,
+        initializer_range=0.3,  # with the usual 0.02 so small a model could never be sure of a word
         tie_word_embeddings=True,
     )
     return _saved(LlamaForCausalLM, config, tmp_path_factory.mktemp("tiny-llama"))

@@ -54,6 +54,21 @@ def test_a_name_of_full_length_stands_alone_and_others_stay_in_place() -> None:
     ]
 
 
+def test_prose_wraps_in_its_column() -> None:
+    console = Console(file=io.StringIO(), width=44, color_system=None)
+    columns = (Column("domain"), Column("what it teaches", wrap=True))
+    print_table(
+        console, columns, [["support", "The desk of a shop, one voice and short answers."], ["x", ""]]
+    )
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "DOMAIN   WHAT IT TEACHES",
+        "support  The desk of a shop, one voice and",
+        "         short answers.",
+        "x",
+    ]
+
+
 def test_wide_characters_take_two_columns() -> None:
     lines = drawn([["support@1", "顧客", "16", ""], ["b@1", "plain", "8", ""]], 80)
     assert [cell_len(line) for line in lines] == [cell_len(lines[0])] * 3

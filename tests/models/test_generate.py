@@ -21,7 +21,7 @@ def parrot(name: str, line: str) -> Domain:
 
 @pytest.fixture
 def trained(registry: Registry, tiny_llama: Path) -> Registry:
-    for name, line in (("red", "red red red"), ("blue", "blue sky blue")):
+    for name, line in (("red", "red apples in a pan"), ("blue", "blue sky over water")):
         train(parrot(name, line), base=str(tiny_llama), registry=registry, lr=5e-2, rank=8, epochs=100, patience=50)
     return registry
 
@@ -29,8 +29,8 @@ def trained(registry: Registry, tiny_llama: Path) -> Registry:
 def test_each_adapter_says_its_own_and_switching_leaks_nothing(trained: Registry, tiny_llama: Path) -> None:
     base = f"base:{tiny_llama}"
     alone = {ref: generate(ref, PROMPTS, registry=trained, max_tokens=12) for ref in (base, "red", "blue")}
-    assert alone["red"][0].text == "red red red"
-    assert alone["blue"][0].text == "blue sky blue"
+    assert alone["red"][0].text == "red apples in a pan"
+    assert alone["blue"][0].text == "blue sky over water"
     speaker = Speaker([base, "red", "blue"], trained)
     for ref in ("red", base, "blue", "red", "blue", base):
         assert speaker.answer(ref, PROMPTS, Decoding(12)) == alone[ref], ref

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import sys
 from pathlib import Path
 
 import pytest
 
 import lftreg
-from lftreg.errors import LftregError, NotFound
+from lftreg.errors import NotFound
 from lftreg.plugins.host import BUILT_IN, Host
 from lftreg.plugins.types import Domain, Targets
 
@@ -45,12 +44,20 @@ def test_a_built_in_plugin_that_fails_is_a_bug_and_raises(
         Host(off=()).domains()
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("", "domain 'customer_support' is already given"),
+        ("    raise OSError('gone')\n", "OSError: gone"),
+        ("@hookimpl\ndef lftreg_domain(): return []\n", "unknown hook 'lftreg_domain'"),
+    ],
+)
 def test_a_built_in_plugin_with_a_fault_is_a_bug_and_raises(
-    install: Install, monkeypatch: pytest.MonkeyPatch
+    install: Install, monkeypatch: pytest.MonkeyPatch, more: str, message: str
 ) -> None:
-    install("lftreg-ours", domain("customer_support"), entry_points="")
+    install("lftreg-ours", domain("customer_support") + more, entry_points="")
     monkeypatch.setitem(BUILT_IN, "ours", "lftreg_ours")
-    with pytest.raises(RuntimeError, match="domain 'customer_support' is already given"):
+    with pytest.raises(RuntimeError, match=message):
         Host(off=()).domains()
 
 
@@ -135,7 +142,9 @@ def test_a_damaged_package_does_not_hide_the_others(install: Install, site: Path
     host = Host(off=())
     assert external(host) == {"medical"}
     assert [fault.plugin for fault in host.faults] == ["aaa-broken"]
-    assert Host(off=["aaa-broken"]).domains() and not Host(off=["aaa-broken"]).faults
+    silenced = Host(off=["aaa-broken"])
+    assert external(silenced) == {"medical"}
+    assert silenced.faults == ()
 
 
 def test_a_package_without_metadata_still_gives_its_plugins(install: Install, site: Path) -> None:
@@ -156,64 +165,6 @@ def test_a_hook_that_fails_halfway_gives_nothing(install: Install) -> None:
     assert fault.message == "KeyError: 'rest'"
     assert fault.loaded
     assert str(fault) == "plugin 'legal' (lftreg-legal 0.2): KeyError: 'rest'"
-
-
-def _yields(expression: str, hook: str = "lftreg_domains") -> str:
-    return domain("unused").partition("@hookimpl")[0] + (
-        "from lftreg import Method, Targets\ngood = Domain('good', 'good', build)\n"
-        f"@hookimpl\ndef {hook}():\n    return {expression}\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("expression", "message"),
-    [
-        ("None", "TypeError: lftreg_domains gave nothing (None); it must yield Domain values"),
-        ("good", "TypeError: lftreg_domains gave a Domain; it must yield Domain values"),
-        ("[good, 'legal']", "TypeError: lftreg_domains yielded a str, not a Domain"),
-        ("[good, Domain('Legal!', 's', build)]", "ValueError: domain 'Legal!': not a name"),
-        ("[good, Domain('legal', '', build)]", "ValueError: domain 'legal': it has no summary"),
-        ("[good, Domain('legal', 's', [])]", "ValueError: domain 'legal': build is not a function"),
-        ("[good, Domain('legal', 's', build, 'a?')]", "ValueError: domain 'legal': prompts is not a tuple"),
-        ("[good, Domain('legal', 's', build, (), 3)]", "ValueError: domain 'legal': defaults is not"),
-        ("[good, Domain('legal')]", "TypeError: Domain.__init__() missing 2 required"),
-    ],
-)
-def test_a_value_that_cannot_be_used_costs_the_whole_hook(
-    install: Install, expression: str, message: str
-) -> None:
-    install("lftreg-legal", _yields(expression))
-    host = Host(off=())
-    assert external(host) == set()
-    (fault,) = host.faults
-    assert fault.message.startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("expression", "message"),
-    [
-        ("[Targets('opt', 'opt', {'mlp': ('fc1',)})]", "target family 'opt': model_types is not"),
-        ("[Targets('opt', (), {'mlp': ('fc1',)})]", "target family 'opt': model_types is not"),
-        ("[Targets('opt', ('opt',), {})]", "target family 'opt': presets is not"),
-        ("[Targets('opt', ('opt',), {'mlp': 'fc1'})]", "target family 'opt': preset 'mlp' is not"),
-    ],
-)
-def test_target_maps_are_checked(install: Install, expression: str, message: str) -> None:
-    install("lftreg-opt", _yields(expression, "lftreg_targets"))
-    host = Host(off=())
-    assert set(host.targets()) == {"gpt2", "llama"}
-    assert message in host.faults[0].message
-
-
-@pytest.mark.parametrize(
-    ("merge", "message"),
-    [("3", "merge is not a function"), ("lambda model: None", "merge does not take (model, adapters,")],
-)
-def test_methods_are_checked(install: Install, merge: str, message: str) -> None:
-    install("lftreg-mix", _yields(f"[Method('mix', 's', {merge})]", "lftreg_methods"))
-    host = Host(off=())
-    assert "mix" not in host.methods()
-    assert message in host.faults[0].message
 
 
 def test_the_failure_of_one_hook_leaves_the_plugins_other_hooks(install: Install) -> None:
@@ -255,7 +206,11 @@ def test_of_two_packages_the_first_by_name_wins_whatever_the_path(
 
 
 def test_a_model_type_belongs_to_one_family(install: Install) -> None:
-    install("lftreg-mine", _yields("[Targets('mine', ('mine', 'llama'), {'mlp': ('x',)})]", "lftreg_targets"))
+    source = (
+        "from lftreg import Targets, hookimpl\n@hookimpl\ndef lftreg_targets():\n"
+        "    yield Targets('mine', ('mine', 'llama'), {'mlp': ('x',)})\n"
+    )
+    install("lftreg-mine", source)
     host = Host(off=())
     family = host.family("llama")
     assert family is not None
@@ -348,6 +303,14 @@ def test_a_built_in_plugin_can_be_replaced(install: Install) -> None:
     assert host.faults == ()
 
 
+def test_a_name_that_is_off_is_off_for_all_who_have_it(install: Install) -> None:
+    install("alpha-law", domain("one"))
+    install("beta-law", domain("two"))
+    host = Host(off=["law"])
+    assert external(host) == set()
+    assert host.faults == ()
+
+
 def test_nothing_is_imported_before_the_first_question(install: Install) -> None:
     install("lftreg-legal", domain("legal"))
     host = Host(off=())
@@ -401,9 +364,7 @@ def test_an_unknown_name_tells_of_plugins_that_did_not_load(install: Install) ->
     install("lftreg-legal", "import legalbench")
     with pytest.raises(NotFound) as caught:
         Host(off=()).domain("legl")
-    assert caught.value.message == (
-        "unknown domain 'legl'. Did you mean 'legal'? (1 plugin failed to load)"
-    )
+    assert caught.value.message == ("unknown domain 'legl'. Did you mean 'legal'? (1 plugin failed to load)")
     assert caught.value.hint == "run: lftreg plugins check legal"
     install("lftreg-medical", "import nothing_here")
     with pytest.raises(NotFound) as caught:
@@ -413,58 +374,14 @@ def test_an_unknown_name_tells_of_plugins_that_did_not_load(install: Install) ->
 
 
 def test_what_a_plugin_prints_stays_off_stdout(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    source = "print('loading')\n" + domain("legal").replace("    return [", "    print('building')\n    return [")
+    source = "print('loading')\n" + domain("legal").replace(
+        "    return [", "    print('building')\n    return ["
+    )
     install("lftreg-legal", source + "    print('asked')\n")
     list(Host(off=()).domain("legal").build("train", 0))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.split() == ["loading", "asked", "building"]
-
-
-# After loading: a failure inside build or merge names the plugin, not lftreg.
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("    {}['x']\n", "KeyError: 'x'"),
-        ("    yield 3\n", "TypeError: train row 1 is a int, not an Example"),
-        ("    raise SystemExit(2)\n", "it called sys.exit(2)"),
-        ("    return None\n", "TypeError: 'NoneType' object is not iterable"),
-    ],
-)
-def test_a_domain_that_fails_to_build_is_blamed_on_its_plugin(
-    install: Install, body: str, message: str
-) -> None:
-    returned = '    return [Example.pair(f"{split} question", "answer")]\n'
-    assert returned in domain("legal")
-    install("lftreg-legal", domain("legal").replace(returned, body))
-    with pytest.raises(LftregError) as caught:
-        list(Host(off=()).domain("legal").build("train", 0))
-    assert caught.value.message == (
-        f"domain 'legal' of plugin 'legal' (lftreg-legal 0.2) failed: {message}"
-    )
-    assert (caught.value.code, caught.value.exit_code) == ("plugin-failed", 1)
-
-
-def test_an_error_that_a_plugin_raises_on_purpose_passes(install: Install) -> None:
-    source = domain("legal").replace("    return [", "    raise NotFound('no inbox', 'set INBOX')\n    return [")
-    install("lftreg-legal", "from lftreg.errors import NotFound\n" + source)
-    with pytest.raises(NotFound, match="^no inbox$"):
-        list(Host(off=()).domain("legal").build("train", 0))
-
-
-def test_a_method_keeps_its_options_and_is_blamed_too(install: Install) -> None:
-    source = (
-        "from lftreg import Method, hookimpl\n"
-        "def merge(model, adapters, weights, name, *, density=0.5): raise ValueError(f'at {density}')\n"
-        "@hookimpl\ndef lftreg_methods(): yield Method('mix', 'mixes', merge)\n"
-    )
-    install("lftreg-mix", source)
-    merge = Host(off=()).method("mix").merge
-    assert inspect.signature(merge).parameters["density"].default == 0.5
-    with pytest.raises(LftregError, match="method 'mix' of plugin 'mix' .*ValueError: at 0.1"):
-        merge(None, [], [], "name", density=0.1)
 
 
 def test_built_in_values_are_not_wrapped(site: Path) -> None:

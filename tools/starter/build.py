@@ -23,7 +23,7 @@ from shape import shape, take_topics
 from tokenizer import sample, save, train
 from tokenizers import Tokenizer
 
-STEPS = 14000
+STEPS = 13000
 
 
 def arguments() -> argparse.Namespace:

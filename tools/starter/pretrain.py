@@ -18,8 +18,8 @@ from torch import Tensor
 # What share of the tokens comes from each part. The parts differ in size, so they are read between
 # about five and twenty times; a part read much more often than that is learnt by heart.
 SHARES = {
-    "support": 0.31, "finance": 0.10, "general": 0.10, "literature": 0.19, "code": 0.13,
-    "qa": 0.05, "chat": 0.09, "wordings": 0.03,
+    "support": 0.31, "finance": 0.10, "general": 0.10, "literature": 0.19, "code": 0.135,
+    "qa": 0.05, "chat": 0.09, "wordings": 0.025,
 }  # fmt: skip
 CONVERSATIONS = {"qa", "chat", "wordings"}
 
@@ -37,7 +37,7 @@ class Recipe:
     embedding_decay: float = 0.05
     momentum: float = 0.95
     warmup: int = 100
-    constant_until: float = 0.45
+    constant_until: float = 0.3
     dropout: float = 0.1
     seed: int = 7
     shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))

@@ -86,6 +86,8 @@ def _silence_libraries() -> None:
 @click.pass_context
 def _without_command(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
+        if ctx.obj.given.get("json"):
+            raise UsageError("which command?", "`lftreg --help` lists them")
         ctx.obj.out.raw(ctx.get_help() + "\n")
 
 

@@ -159,24 +159,31 @@ class Output:
     def _say(self, text: str, style: str) -> None:
         from rich.text import Text
 
-        self.err.print(Text(clean(text), style), soft_wrap=True)
+        lines = [part for line in clean(text).split("\n") for part in wrapped(line, self.err.width)]
+        self.err.print(Text("\n".join(lines), style), soft_wrap=True)
 
     def _labelled(self, label: str, text: str, style: str, *, wrap: bool = True) -> None:
         """A sentence behind its label, wrapped between words; what is to be copied is never wrapped."""
-        import textwrap
-
         from rich.text import Text
 
         margin = len(label) + 2
-        room = max(self.err.width - margin, 30)
-        lines = textwrap.wrap(clean(text), room, break_long_words=False, break_on_hyphens=False)
-        body = f"\n{'':{margin}}".join(lines) if wrap and lines else clean(text)
+        lines = wrapped(clean(text), self.err.width - margin) if wrap else [clean(text)]
+        body = f"\n{'':{margin}}".join(lines)
         self.err.print(Text.assemble((f"{label}:", style), " ", body), soft_wrap=True)
 
 
 def clean(text: str) -> str:
     """Text with control characters made visible, so that it can only be read."""
     return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def wrapped(text: str, room: int) -> list[str]:
+    """Text in lines of at most `room`, broken between words only; at least one line."""
+    import textwrap
+
+    if len(text) <= room:
+        return [text]  # as it is, indentation and all
+    return textwrap.wrap(text, max(room, 24), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _console(stream: TextIO) -> Console:

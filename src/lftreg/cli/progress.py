@@ -71,15 +71,31 @@ class Bar:
     """A bar that is redrawn in place and wiped at the end."""
 
     def __init__(self, console: Console, title: str, total: int | None) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
+        from rich.text import Text
 
+        class Note(ProgressColumn):
+            """The one column that gives way on a narrow terminal."""
+
+            def render(self, task: Task) -> Text:
+                return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
+
+        whole = Column(no_wrap=True)
         self.live = RichProgress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            BarColumn(bar_width=24 if console.width >= 100 else 10, table_column=whole),
+            MofNCompleteColumn(table_column=whole),
+            Note(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True, table_column=whole),
             console=console,
             transient=True,
         )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lftreg.cli.output import clean
+from lftreg.cli.output import clean, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from lftreg.plugins.host import Registered
 
@@ -23,7 +24,8 @@ class Column:
     """A column of a table.
 
     `weight` 0 stays whatever happens; of the others the largest goes first where the terminal is
-    too narrow. `cut` allows an ellipsis in place of the end.
+    too narrow. `cut` allows an ellipsis in place of the end; `wrap` is for prose, in the last column
+    only, which takes the room that the others leave.
     """
 
     title: str
@@ -31,6 +33,7 @@ class Column:
     style: str = ""
     right: bool = False
     cut: bool = False
+    wrap: bool = False
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -50,33 +53,42 @@ def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequ
         if cell_len(row[0]) > widths[0]:
             console.print(Text(row[0], columns[0].style), soft_wrap=True)
             row = ["", *row[1:]]
-        line = Text()
-        for index, width in widths.items():
-            column = columns[index]
-            cell = Text(row[index], style="dim" if number == 0 else column.style)
-            cell.truncate(width, overflow="ellipsis")
-            padding = Text(" " * (width - cell.cell_len))
-            line.append_text(padding + cell if column.right else cell + padding).append(GAP)
-        line.rstrip()
-        if line:
+        for line in _lines(columns, widths, row, header=number == 0):
             console.print(line, soft_wrap=True)
+
+
+def _lines(
+    columns: Sequence[Column], widths: Mapping[int, int], row: Sequence[str], header: bool
+) -> list[Text]:
+    """A row as one line, or as several where its last column wraps."""
+    from rich.text import Text
+
+    line = Text()
+    rest: list[Text] = []
+    for index, width in widths.items():
+        column = columns[index]
+        style = "dim" if header else column.style
+        value = row[index]
+        if column.wrap:
+            value, *more = wrapped(value, width)
+            rest = [Text.assemble(" " * line.cell_len, (part, style)) for part in more]
+        cell = Text(value, style=style)
+        cell.truncate(width, overflow="ellipsis")
+        padding = Text(" " * (width - cell.cell_len))
+        line.append_text(padding + cell if column.right else cell + padding).append(GAP)
+    line.rstrip()
+    return [line, *rest] if line else rest
 
 
 def print_fields(console: Console, fields: Mapping[str, str | None]) -> None:
     """Print names and values, aligned; a value of None or "" is left out. Long values wrap by words."""
-    import textwrap
-
     from rich.text import Text
 
     shown = {name: clean(value) for name, value in fields.items() if value}
     margin = max(map(len, shown), default=0) + len(GAP)
-    room = max(console.width - margin, 24)
+    room = console.width - margin
     for name, value in shown.items():
-        lines = [
-            part
-            for line in value.split("\n")
-            for part in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
-        ]
+        lines = [part for line in value.split("\n") for part in wrapped(line, room)]
         text = Text.assemble((f"{name:{margin}}", "dim"), f"\n{'':{margin}}".join(lines))
         console.print(text, soft_wrap=True)
 
@@ -148,7 +160,8 @@ def _fit(columns: Sequence[Column], widths: dict[int, int], room: int) -> dict[i
     """Widths that fit into `room`: what may be cut is cut, then the least important column goes."""
     widths = dict(widths)
     while (excess := sum(widths.values()) + len(GAP) * (len(widths) - 1) - room) > 0:
-        slack = {i: widths[i] - NARROWEST for i in widths if columns[i].cut and widths[i] > NARROWEST}
+        give = [i for i in widths if columns[i].cut or columns[i].wrap]
+        slack = {i: widths[i] - NARROWEST for i in give if widths[i] > NARROWEST}
         if sum(slack.values()) >= excess:
             for index in sorted(slack, key=lambda i: -columns[i].weight):
                 taken = min(excess, slack[index])

@@ -71,7 +71,9 @@ class AdapterModel:
         from peft import LoraConfig, PeftModelForCausalLM
 
         settings = {key: value for key, value in config.items() if key not in ("peft_type", "auto_mapping")}
-        lora = LoraConfig(**{**settings, "task_type": "CAUSAL_LM", "inference_mode": True})
+        # How the factors began is over, and some ways to begin would change the base again.
+        fixed = {"task_type": "CAUSAL_LM", "inference_mode": True, "init_lora_weights": True}
+        lora = LoraConfig(**{**settings, **fixed})
         if self._peft is None:
             self._peft = PeftModelForCausalLM(
                 self.loaded.model, lora, adapter_name=name, low_cpu_mem_usage=True

@@ -55,7 +55,7 @@ def list_modules(config: Mapping[str, Any]) -> list[Module]:
         built = transformers.AutoConfig.for_model(config["model_type"], **settings)
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(built)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+    except Exception as error:  # transformers checks little: a bad config fails anywhere
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InvalidData(
             f"no causal language model can be built from this config.json: {lines[0]}",
@@ -87,23 +87,22 @@ def resolve_targets(
     """
     modules = list(model) if isinstance(model, Sequence) else modules_of(model)
     family = host.family(model_type)
-    presets = dict(family.presets) if family else {}
-    if ALL_LINEAR not in presets:
-        presets[ALL_LINEAR] = _every_linear(modules)
-    chosen: dict[str, None] = {}
+    presets = family.presets if family else {}
+    chosen: list[str] = []
     for part in _parts(wanted):
-        if part == ALL_LINEAR and not (family and ALL_LINEAR in family.presets):
-            tell(f"no target map for {model_type!r}: adapting every linear layer but the head")
-            chosen.update(dict.fromkeys(presets[part]))  # exact by construction
-            continue
-        names = presets.get(part, (part,))
-        for name in names:
-            hits = _hits(name, modules, presets, model_type)
-            _require_every_layer(name, hits, modules)
-            if names == (part,):
-                _tell_of_several(name, hits, tell)
-        chosen.update(dict.fromkeys(names))
-    return tuple(chosen)
+        if part == ALL_LINEAR and part not in presets:
+            names = _every_linear(modules, model_type)
+            listed = ", ".join(names)
+            tell(f"no target map for {model_type!r}: adapting every linear layer but the head ({listed})")
+        else:
+            names = presets.get(part, (part,))
+            for name in names:
+                hits = _hits(name, modules, presets, model_type)
+                _require_every_layer(name, hits, modules)
+                if part not in presets:
+                    _tell_of_several(name, hits, tell)
+        chosen += names
+    return tuple(dict.fromkeys(chosen))
 
 
 def _parts(wanted: str) -> list[str]:
@@ -117,7 +116,10 @@ def _hits(name: str, modules: Sequence[Module], presets: Mapping[str, object], k
     """The linear modules that PEFT would adapt under this name."""
     hits = [module for module in modules if _matches(module.name, name)]
     if not hits:
-        known = [*presets, *sorted({m.name.rpartition(".")[2] for m in modules if m.linear})]
+        known = [
+            *dict.fromkeys([ALL_LINEAR, *presets]),
+            *sorted({m.name.rpartition(".")[2] for m in modules if m.linear}),
+        ]
         near = get_close_matches(name, known, n=1) or get_close_matches(name.rpartition(".")[2], known, n=1)
         question = f" Did you mean {near[0]!r}?" if near else ""
         raise NotFound(
@@ -128,7 +130,7 @@ def _hits(name: str, modules: Sequence[Module], presets: Mapping[str, object], k
     other = next((module for module in hits if not module.linear), None)
     if other is not None:
         raise Incompatible(
-            f"{name!r} takes {other.name}, a {other.kind}, which is no linear layer",
+            f"{name!r} takes {other.name} ({other.kind}), which is no linear layer",
             "name the linear layers inside it",
             code="not-linear",
         )
@@ -165,10 +167,11 @@ def _tell_of_several(name: str, hits: Sequence[Module], tell: Callable[[str], No
         tell(f"{name!r} takes {' and '.join(shapes)}; a longer name takes only one of them")
 
 
-def _every_linear(modules: Iterable[Module]) -> tuple[str, ...]:
+def _every_linear(modules: Sequence[Module], kind: str) -> tuple[str, ...]:
     """The shortest names that hit every linear module but the head, and nothing else."""
-    modules = list(modules)
     wanted = {module.name for module in modules if module.linear and not module.head}
+    if not wanted:
+        raise Incompatible(f"this {kind} model has no linear layer but its head", "choose another base")
     # All suffixes of everything that must stay as it is.
     taboo = {suffix for m in modules if m.name not in wanted for suffix in _suffixes(m.name)}
     names = (next((s for s in _suffixes(name) if s not in taboo), name) for name in wanted)

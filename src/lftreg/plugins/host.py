@@ -162,8 +162,6 @@ class Host:
 
     def _answers(self, kind: Kind[T], plugin: Plugin, ask: Callable[[], object]) -> list[T]:
         """Everything that one implementation yields, or nothing where any of it is wrong."""
-        if plugin.builtin:
-            return check_all(kind, ask())
         answers: list[T] = []
         with self._isolated(plugin, loaded=True):
             answers += check_all(kind, ask())
@@ -201,12 +199,12 @@ class Host:
                 self._load_external(plugin, entry)
 
     def _load_external(self, plugin: Plugin, entry: importlib.metadata.EntryPoint) -> None:
+        if plugin.off:
+            self._plugins.setdefault(plugin.name, plugin)
+            return
         if plugin.name in self._plugins:
             owner = self._plugins[plugin.name].distribution
             self._fault(plugin, f"an entry point of {owner} has the name already; each needs its own")
-            return
-        self._plugins[plugin.name] = plugin
-        if plugin.off:
             return
         self._plugins[plugin.name] = replace(plugin, state="failed")
         with self._isolated(plugin):
@@ -235,20 +233,27 @@ class Host:
 
     def _installed(self, off: frozenset[str]) -> list[tuple[Plugin, importlib.metadata.EntryPoint]]:
         """The entry points of all packages, in an order that does not depend on sys.path."""
-        found: dict[tuple[str, str], tuple[Plugin, importlib.metadata.EntryPoint]] = {}
+        found: dict[tuple[str, ...], tuple[Plugin, importlib.metadata.EntryPoint]] = {}
         for distribution in importlib.metadata.distributions():
+            # One package with a broken entry_points.txt would otherwise hide those of all others.
+            entries: tuple[importlib.metadata.EntryPoint, ...] = ()
+            broken: Exception | None = None
+            try:
+                entries = tuple(distribution.entry_points.select(group=spec.GROUP))
+            except (TypeError, ValueError, AttributeError, OSError) as error:
+                broken = error
+            if not entries and broken is None:
+                continue  # nearly all of them; reading their names would take 40 ms
             package, version = _identity(distribution)
             label = f"{package} {version}".strip()
-            # One package with a broken entry_points.txt would otherwise hide those of all others.
-            whole = Plugin(package, label, "", "off" if package in off else "failed")
-            entries: Iterable[importlib.metadata.EntryPoint] = ()
-            with self._isolated(whole):
-                entries = distribution.entry_points.select(group=spec.GROUP)
+            if broken is not None and package not in off:
+                message = f"its entry_points.txt cannot be read: {reason(broken)}"
+                self._fault(Plugin(package, label, "", "failed"), message, error=broken)
             for entry in entries:
                 state: Literal["off", "loaded"] = "off" if {entry.name, package} & off else "loaded"
                 module = entry.value.partition(":")[0].strip()
                 plugin = Plugin(entry.name, label, module, state)
-                found.setdefault((_normal(package), entry.name), (plugin, entry))
+                found.setdefault((_normal(package), entry.name, entry.value), (plugin, entry))
         return [found[key] for key in sorted(found)]
 
     @contextlib.contextmanager
@@ -258,8 +263,7 @@ class Host:
             with contextlib.redirect_stdout(sys.stderr):
                 yield
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
-            if not plugin.off:
-                self._fault(plugin, reason(error), loaded=loaded, error=error)
+            self._fault(plugin, reason(error), loaded=loaded, error=error)
 
     def _fault(
         self, plugin: Plugin, message: str, loaded: bool = False, error: BaseException | None = None

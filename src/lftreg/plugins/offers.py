@@ -51,7 +51,8 @@ def check_all(kind: Kind[T], yielded: object) -> list[T]:
 
 
 def _kind_of(value: object) -> str:
-    return "nothing (None)" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "nothing (None)" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 # The fields of a stranger's dataclass may hold anything, so each is judged as an `Any`.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Need = Literal["several-parents", "equal-ranks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,12 @@ class Method:
 
     `merge(model, adapters, weights, name, **options)` adds the adapter `name` to a PEFT model
     that holds `adapters`; the keyword-only parameters of its signature are the method's options.
-    `exact` says whether the result equals the weighted sum of the parents.
+    `exact` says whether the result equals the weighted sum of the parents. `needs` are what the
+    parents must be like: two or more of them, the same rank in every module they share.
     """
 
     name: str
     summary: str
     merge: Callable[..., None]
     exact: bool = False
+    needs: tuple[Need, ...] = ()

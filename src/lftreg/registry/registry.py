@@ -336,9 +336,7 @@ class Registry:
             found = int(key[0])
         return found
 
-    def _insert_details(
-        self, connection: Connection, version_id: int, draft: Draft, stored: Files
-    ) -> None:
+    def _insert_details(self, connection: Connection, version_id: int, draft: Draft, stored: Files) -> None:
         own = {"version_id": version_id}
         connection.execute(
             insert(t.files),

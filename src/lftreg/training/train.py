@@ -13,6 +13,7 @@ from typing import Any
 
 from lftreg.errors import InvalidData, LftregError
 from lftreg.models.base import FoundBase, find_base
+from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base, load_chat
 from lftreg.models.targets import list_modules, resolve_targets
 from lftreg.plugins.host import Host
@@ -186,25 +187,12 @@ def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: R
                 kind="trained",
                 base=plan.base.record,
                 weights=weights,
-                config=_config(model, plan),
+                config=plain_config(model.peft_config["default"], plan.base.record.id),
                 domain=plan.domain.name,
                 attachments={CURVE: draw(title, fitted.steps, fitted.validations)},
                 run=run,
             )
         )
-
-
-def _config(model: Any, plan: Plan) -> dict[str, Any]:
-    """PEFT's configuration as plain JSON, in one order, naming the base by its id."""
-    config: dict[str, Any] = model.peft_config["default"].to_dict()
-    config["base_model_name_or_path"] = plan.base.record.id
-    config["inference_mode"] = True
-    for key, value in config.items():
-        if isinstance(value, set):
-            config[key] = sorted(value)
-        elif hasattr(value, "value"):  # PEFT's enums are strings underneath
-            config[key] = value.value
-    return config
 
 
 def _libraries() -> dict[str, str]:

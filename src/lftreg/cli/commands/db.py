@@ -26,12 +26,8 @@ def current(context: Context) -> None:
     now, head = context.registry.schema()
     where = context.settings.shown()["database_url"] or str(context.home.database)
     document = {"database": where, "schema": now, "head": head, "up_to_date": now == head}
-    fields = {
-        "database": where,
-        "schema": now or "none yet",
-        "newest": head,
-        "up to date": "yes" if now == head else "no",
-    }
+    state = "none yet, made by the first command that writes" if now is None else now
+    fields = {"database": where, "schema": state if now in (None, head) else f"{now}, the newest is {head}"}
     context.out.result(document, lambda console: print_fields(console, fields))
     if now is not None and now != head:
         context.out.next("lftreg db upgrade")

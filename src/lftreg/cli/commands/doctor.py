@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from lftreg import __version__
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
-from lftreg.cli.output import clean
+from lftreg.cli.output import clean, wrapped
 from lftreg.cli.tables import size
 from lftreg.errors import CheckFailed, LftregError
 from lftreg.paths import starter_folder
@@ -61,9 +61,9 @@ def _render(findings: Sequence[Finding], console: Console) -> None:
     margin = max(len(finding.subject) for finding in findings) + 2
     for finding in findings:
         mark, style = STYLES[finding.status]
+        body = f"\n{'':{margin + 2}}".join(wrapped(clean(finding.detail), console.width - margin - 2))
         console.print(
-            Text.assemble((f"{mark} ", style), (f"{finding.subject:{margin}}", "dim"), clean(finding.detail)),
-            soft_wrap=True,
+            Text.assemble((f"{mark} ", style), (f"{finding.subject:{margin}}", "dim"), body), soft_wrap=True
         )
 
 

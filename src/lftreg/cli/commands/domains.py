@@ -41,13 +41,6 @@ def command(context: Context) -> None:
 
 
 def _render(found: Mapping[str, Registered[Domain]], console: Console) -> None:
-    columns = (
-        Column("domain", style="bold"),
-        Column("what it teaches", weight=1, cut=True),
-        Column("from", weight=2),
-    )
-    print_table(
-        console,
-        columns,
-        [[name, entry.value.summary, source(entry)] for name, entry in found.items()],
-    )
+    columns = (Column("domain", style="bold"), Column("from", weight=2), Column("what it teaches", wrap=True))
+    rows = [[name, source(entry), entry.value.summary] for name, entry in found.items()]
+    print_table(console, columns, rows)

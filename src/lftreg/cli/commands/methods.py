@@ -42,11 +42,12 @@ def _render(found: Mapping[str, Registered[Method]], console: Console) -> None:
     columns = (
         Column("method", style="bold"),
         Column("exact", weight=2),
-        Column("what it does", weight=1, cut=True),
         Column("from", weight=3),
+        Column("what it does", wrap=True),
     )
     rows = [
-        [name, "yes" if entry.value.exact else "", entry.value.summary, source(entry)]
+        [name, "yes" if entry.value.exact else "", source(entry), entry.value.summary]
         for name, entry in found.items()
     ]
-    print_table(console, columns, rows)
+    if rows:
+        print_table(console, columns, rows)

@@ -84,7 +84,7 @@ def _render(plugins: list[dict[str, Any]], console: Console) -> None:
         Column("plugin", style="bold"),
         Column("state"),
         Column("from", weight=2),
-        Column("offers", weight=1, cut=True),
+        Column("offers", wrap=True),
     )
     rows = [
         [
@@ -123,5 +123,5 @@ def _problems(context: Context, only: str | None) -> Iterator[dict[str, str]]:
 
 def _render_problems(problems: list[dict[str, str]], console: Console) -> None:
     if problems:
-        columns = (Column("plugin", style="bold"), Column("problem", style="red"))
+        columns = (Column("plugin", style="bold"), Column("problem", style="red", wrap=True))
         print_table(console, columns, [[problem["plugin"], problem["message"]] for problem in problems])

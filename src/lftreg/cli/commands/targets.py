@@ -43,8 +43,6 @@ def _render(found: Mapping[str, Registered[Targets]], console: Console) -> None:
     from rich.text import Text
 
     for number, (name, entry) in enumerate(found.items()):
-        if number:
-            console.print()
-        console.print(Text.assemble((clean(name), "bold"), f"  {clean(', '.join(entry.value.model_types))}"))
+        console.print(Text(f"{'' if not number else chr(10)}{clean(name)}", "bold"))
         presets = {f"  {preset}": ", ".join(modules) for preset, modules in entry.value.presets.items()}
-        print_fields(console, dict(presets))
+        print_fields(console, {"  types": ", ".join(entry.value.model_types), **presets})

@@ -45,10 +45,15 @@ def command(context: Context, ref: str | None, everything: bool) -> None:
             f"{damaged} of {checked} versions {'is' if damaged == 1 else 'are'} damaged",
             "make them again, or import them from where they were exported to",
         )
-    context.out.note(f"{checked} {'version is' if checked == 1 else 'versions are'} whole")
+    whole = f"{checked} {'version is' if checked == 1 else 'versions are'} whole"
+    context.out.note(whole if checked else "there is nothing to verify yet")
 
 
 def _render(problems: Sequence[Problem], console: Console) -> None:
     if problems:
-        columns = (Column("version", style="bold"), Column("problem", style="red"), Column("what was found"))
+        columns = (
+            Column("version", style="bold"),
+            Column("problem", style="red"),
+            Column("what was found", wrap=True),
+        )
         print_table(console, columns, [[p.ref, p.code, p.message] for p in problems])

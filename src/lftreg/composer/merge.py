@@ -1,0 +1,169 @@
+"""Running a method: the parents on a skeleton of their base, merged by PEFT, written to one file."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lftreg.composer.factors import pairs, widened
+from lftreg.composer.parents import Parent, Slot, keys_of, read_slots
+from lftreg.composer.plan import Plan
+from lftreg.composer.settings import Settings, read_settings
+from lftreg.errors import Incompatible, InvalidData, LftregError, StorageError
+from lftreg.models.configs import plain_config
+from lftreg.models.skeleton import build_skeleton
+from lftreg.tensors import read_header
+
+NAME = "lftreg_merged"
+
+
+def merge(plan: Plan, file: Path) -> dict[str, Any]:
+    """Merge the parents of a plan into a safetensors file, and return its PEFT configuration.
+
+    Neither the base's weights nor its configuration are read. All is computed in float32, whatever
+    the parents are kept in, and rounded once, to the plan's dtype. Same plan, same bytes.
+    """
+    import torch
+
+    for library in ("bitsandbytes", "peft"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    # PEFT starts new factors at random before it fills them: nobody's generator is to move for that.
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        model, names = _load(plan)
+        weights = [parent.weight for parent in plan.ordered]
+        plan.method.merge(model, names, weights, NAME, **plan.options)
+        if NAME not in model.peft_config:
+            raise LftregError(f"method {plan.method.name!r} made no adapter", "report it to its author")
+        config = _config(plan, model.peft_config[NAME])
+        _write(_factors(plan, model, config), file)
+    return config
+
+
+def read_result(plan: Plan, file: Path, config: Mapping[str, Any]) -> Mapping[str, Slot]:
+    """The layers of a written file, which must be those of the parents, each in its shape."""
+    who = f"the result of method {plan.method.name!r}"
+    slots = read_slots(read_header(file).tensors, read_settings(config, who), who)
+    if {path: slot.layer for path, slot in slots.items()} != dict(plan.layers):
+        raise LftregError(f"{who} adapts other layers than its parents", "report it to its author")
+    return slots
+
+
+def _load(plan: Plan) -> tuple[Any, list[str]]:
+    """A PEFT model of the skeleton with every parent on it, in float32."""
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+    parents = plan.ordered
+    names = [f"lftreg_parent_{number}" for number in range(len(parents))]
+    model: Any = None
+    for name, parent in zip(names, parents, strict=True):
+        config = LoraConfig(**_plain(parent))
+        if model is None:
+            skeleton = build_skeleton(plan.layers.values())
+            model = get_peft_model(skeleton, config, adapter_name=name, low_cpu_mem_usage=True)
+        else:
+            model.add_adapter(name, config, low_cpu_mem_usage=True)
+        loaded = set_peft_model_state_dict(model, _read(parent), adapter_name=name, low_cpu_mem_usage=True)
+        lacking = [key for key in loaded.missing_keys if f".{name}" in key]
+        if lacking or loaded.unexpected_keys:
+            raise RuntimeError(f"PEFT did not take {(lacking or loaded.unexpected_keys)[0]}")
+    return model, names
+
+
+def _plain(parent: Parent) -> dict[str, Any]:
+    """A configuration that computes the same as the parent's own, and holds nothing that PEFT would take
+    from one parent for all: its layers by full path, their ranks and scales one by one.
+    """
+    slots, rank = parent.slots, parent.rank
+    exact = {path: f"^{re.escape(path)}" for path in slots}
+    return {
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": "|".join(re.escape(path) for path in slots),
+        "rank_pattern": {exact[path]: slot.rank for path, slot in slots.items() if slot.rank != rank},
+        "alpha_pattern": {
+            exact[path]: slot.scale * slot.rank
+            for path, slot in slots.items()
+            if slot.scale * slot.rank != rank
+        },
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+
+
+def _read(parent: Parent) -> dict[str, Any]:
+    """The factors of a parent in float32. Raises InvalidData for one that is not a number."""
+    from safetensors import safe_open
+
+    tensors = {}
+    with safe_open(parent.file, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 no mapping
+            tensor = file.get_tensor(key).float()
+            if not bool(tensor.isfinite().all()):
+                raise InvalidData(
+                    f"{parent.version.ref} holds numbers that are none (NaN or infinity) in {key}",
+                    "it was damaged in training; compose an earlier version",
+                    code="not-finite",
+                )
+            tensors[key] = tensor
+    return tensors
+
+
+def _config(plan: Plan, made: Any) -> dict[str, Any]:
+    """PEFT's configuration of the result, with the targets that its parents had."""
+    settings = [parent.settings for parent in plan.parents]
+    tasks = {one.task for one in settings}
+    return plain_config(made, plan.base.id) | {
+        "fan_in_fan_out": any(one.transposed for one in settings),
+        "target_modules": _targets(plan, settings),
+        "task_type": tasks.pop() if len(tasks) == 1 else None,
+    }
+
+
+def _targets(plan: Plan, settings: Iterable[Settings]) -> list[str]:
+    """The parents' names where lists of names say it all; otherwise every layer by its full path."""
+    lists = [one.names for one in settings]
+    if None in lists:
+        return sorted(plan.layers)
+    return sorted({name for names in lists for name in names or ()})
+
+
+def _factors(plan: Plan, model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of the result, in the plan's dtype, every factor as wide as the configuration says."""
+    import torch
+    from peft import get_peft_model_state_dict
+
+    made = get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
+    settings = read_settings(config, f"the result of method {plan.method.name!r}")
+    path_of = {keys_of(layer)[0]: path for path, layer in plan.layers.items()}
+    dtype = getattr(torch, plan.dtype)
+    tensors = dict(made)
+    for a, b in pairs(made):
+        rank = settings.rank(path_of.get(a, a))
+        tensors[a], tensors[b] = widened(made[a], rank, 0), widened(made[b], rank, 1)
+    tensors = {key: tensor.to(dtype).contiguous() for key, tensor in sorted(tensors.items())}
+    broken = next((key for key, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
+    if broken is not None:
+        raise Incompatible(
+            f"the result does not fit {plan.dtype}: {broken} overflows",
+            "smaller weights, or --dtype float32",
+            code="overflow",
+        )
+    return tensors
+
+
+def _write(tensors: dict[str, Any], file: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise StorageError(
+            f"{file} cannot be written: {error}", "free some space; nothing was registered"
+        ) from error

@@ -1,0 +1,173 @@
+"""Everything that is decided before a tensor is read or torch imported: what goes in, and whether it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lftreg.composer.options import resolve_options
+from lftreg.composer.parents import Parent, common_dtype, read_parent
+from lftreg.errors import Incompatible, InvalidName, UsageError
+from lftreg.models.skeleton import Layer
+from lftreg.plugins.host import Host
+from lftreg.plugins.types import Method, Need
+from lftreg.registry import Base, Ref, Registry, parse_weighted
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A composition that will work. `parents` are in the user's order, `layers` are all that they adapt."""
+
+    name: str
+    method: Method
+    options: Mapping[str, Any]
+    parents: tuple[Parent, ...]
+    layers: Mapping[str, Layer]
+    dtype: str
+
+    @property
+    def base(self) -> Base:
+        return self.parents[0].version.base
+
+    @property
+    def ordered(self) -> list[Parent]:
+        """The parents in an order that does not depend on how they were typed."""
+        return sorted(self.parents, key=lambda parent: (parent.version.digest, parent.weight))
+
+
+def make_plan(
+    parents: Sequence[str],
+    *,
+    name: str | None,
+    method: str,
+    options: Mapping[str, Any],
+    dtype: str,
+    registry: Registry,
+    host: Host,
+) -> Plan:
+    """Find the parents and check them against each other, the method and its options.
+
+    Raises a subclass of LftregError that names the reason and a way out.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+    if not parents:
+        raise UsageError("nothing to compose", "lftreg compose customer_support:0.7 financial_advisor:0.3")
+    chosen = host.method(method)
+    resolved = resolve_options(chosen, options, [entry.value for entry in host.methods().values()])
+    weighted = [parse_weighted(text) for text in parents]
+    if name is not None:
+        registry.check_name(name)
+    found = tuple(_find(weighted, registry))
+    _check_weights(found)
+    layers = _common_layers(found)
+    for need in chosen.needs:
+        _NEEDS[need](chosen, found)
+    _check_rank(resolved.get("rank"), layers)
+    return Plan(
+        name or _joined_name(found, registry),
+        chosen,
+        resolved,
+        found,
+        layers,
+        common_dtype({parent.dtype for parent in found}) if dtype == "auto" else dtype,
+    )
+
+
+def _find(weighted: Sequence[tuple[Ref, float]], registry: Registry) -> list[Parent]:
+    """The parents, once it is known that they stand on one base."""
+    versions = [registry.get(ref) for ref, _ in weighted]
+    first = versions[0]
+    for other in versions:
+        if other.base.fingerprint != first.base.fingerprint:
+            raise Incompatible(
+                f"{first.ref} and {other.ref} were made for different bases: {first.base.id} "
+                f"({first.base.fingerprint[:12]}) and {other.base.id} ({other.base.fingerprint[:12]})",
+                "adapters add up only on the weights they were made for; train both on one base",
+                code="different-bases",
+            )
+    weights = [weight for _, weight in weighted]
+    return [read_parent(v, w, registry) for v, w in zip(versions, weights, strict=True)]
+
+
+def _check_weights(parents: Sequence[Parent]) -> None:
+    sums: dict[str, float] = {}
+    for parent in parents:
+        sums[parent.version.digest] = sums.get(parent.version.digest, 0.0) + parent.weight
+    if not any(sums.values()):
+        raise UsageError(
+            "the weights leave nothing of any parent: the result would be the bare base",
+            "give at least one parent a weight other than 0",
+            code="nothing-left",
+        )
+
+
+def _common_layers(parents: Sequence[Parent]) -> dict[str, Layer]:
+    """Every layer that any parent adapts. Two that differ about a layer cannot be of one base."""
+    layers: dict[str, Layer] = {}
+    holders: dict[str, Parent] = {}
+    for parent in parents:
+        for path, slot in parent.slots.items():
+            if layers.setdefault(path, slot.layer) != slot.layer:
+                raise Incompatible(
+                    f"{holders[path].version.ref} and {parent.version.ref} give {path} different shapes",
+                    "one of them was made for another base",
+                    code="different-shapes",
+                )
+            holders.setdefault(path, parent)
+    return layers
+
+
+def _several_parents(method: Method, parents: Sequence[Parent]) -> None:
+    if len(parents) < 2:
+        raise UsageError(
+            f"{method.name} weighs parents against each other, and there is only one",
+            "give two or more, or use --method svd to change the rank of one",
+            code="one-parent",
+        )
+
+
+def _equal_ranks(method: Method, parents: Sequence[Parent]) -> None:
+    """Factors of different ranks have no entries in common to add."""
+    ranks: dict[str, tuple[int, Parent]] = {}
+    for parent in parents:
+        own = {path: slot.rank for path, slot in parent.slots.items()}
+        for path, rank in {**own, "the largest layer": parent.rank}.items():
+            expected, other = ranks.setdefault(path, (rank, parent))
+            if rank != expected:
+                raise Incompatible(
+                    f"{method.name} adds factors entry by entry, but {path} has rank {expected} in "
+                    f"{other.version.ref} and {rank} in {parent.version.ref}",
+                    "use --method cat, which is exact at any ranks, or svd",
+                    code="different-ranks",
+                )
+
+
+_NEEDS: dict[Need, Callable[[Method, Sequence[Parent]], None]] = {
+    "several-parents": _several_parents,
+    "equal-ranks": _equal_ranks,
+}
+
+
+def _check_rank(rank: object, layers: Mapping[str, Layer]) -> None:
+    """A rank that no layer can have is a mistake; one that only some cannot is filled up with zeros."""
+    largest = max(min(layer.inputs, layer.outputs) for layer in layers.values())
+    if isinstance(rank, int) and rank > largest:
+        raise UsageError(
+            f"rank {rank} is more than any layer of this base can have ({largest})",
+            f"--rank {largest} already loses nothing",
+            code="rank-too-large",
+        )
+
+
+def _joined_name(parents: Sequence[Parent], registry: Registry) -> str:
+    name = "-".join(parent.version.name for parent in parents)
+    if len(name) > _LONGEST_NAME:
+        raise InvalidName(
+            f"the parents' names joined are longer than {_LONGEST_NAME} characters", "choose one: --name NAME"
+        )
+    return registry.check_name(name)

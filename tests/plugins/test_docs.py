@@ -1,0 +1,81 @@
+"""docs/plugins.md is held to the code: its example is installed and used, its table is the hooks'."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lftreg.models.targets import list_modules, resolve_targets
+from lftreg.plugins import spec
+from lftreg.plugins.check import check_domain, check_import
+from lftreg.plugins.host import Host
+from lftreg.plugins.offers import KINDS
+
+from .conftest import Install
+
+PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(text)
+
+
+@pytest.fixture
+def host(install: Install) -> Host:
+    """A host where the page's example is installed as its pyproject.toml says."""
+    project = tomllib.loads(block("toml"))["project"]
+    (points,) = project["entry-points"].items()
+    group, entries = points
+    lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+    install(project["name"], block("python"), project["version"], f"[{group}]\n{lines}")
+    return Host(off=())
+
+
+def test_the_example_is_short() -> None:
+    assert len(block("python").splitlines()) <= 40
+
+
+def test_the_example_keeps_all_rules(host: Host) -> None:
+    tavern = host.domains()["tavern"]
+    assert (tavern.plugin, tavern.distribution) == ("tavern", "lftreg-tavern 0.1")
+    assert check_domain(tavern.value) == []
+    assert len(list(tavern.value.build("train", 0))) == 6
+    assert not any("imports" in problem for problem in check_import("lftreg_tavern", runs=1))
+    assert {"tavern", "opt", "halves"} <= {*host.domains(), *host.targets(), *host.methods()}
+    assert host.faults == ()
+
+
+def test_the_examples_targets_fit_the_family(host: Host) -> None:
+    config = {"num_hidden_layers": 2, "hidden_size": 32, "ffn_dim": 64, "num_attention_heads": 4}
+    modules = list_modules({"model_type": "opt"} | config)
+    assert resolve_targets(modules, "opt", "attention", host) == ("q_proj", "v_proj")
+
+
+def test_the_examples_method_merges(host: Host, tiny_llama: Path) -> None:
+    """The merged adapter is share times each parent, as the page says of it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj"], init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_llama), config, adapter_name="one")
+    model.add_adapter("two", config)
+    host.method("halves").merge(model, ["one", "two"], [0.9, 0.1], "both", share=0.25)
+    layer = model.base_model.model.model.layers[1].self_attn.q_proj
+    expected = 0.25 * (layer.get_delta_weight("one") + layer.get_delta_weight("two"))
+    torch.testing.assert_close(layer.get_delta_weight("both"), expected)
+
+
+def test_the_table_is_the_hooks() -> None:
+    rows = re.findall(r"^\| `(lftreg_\w+)` \| `(\w+)` \| (.*?) \|", PAGE, re.MULTILINE)
+    documented = {hook: (kind, tuple(re.findall(r"`(\w+)`", names))) for hook, kind, names in rows}
+    assert documented == {
+        kind.hook: (kind.type.__name__, tuple(field.name for field in dataclasses.fields(kind.type)))
+        for kind in KINDS
+    }
+    assert set(documented) == {name for name in vars(spec) if name.startswith("lftreg_")}

@@ -1,0 +1,118 @@
+"""What may come out of a hook, and what the plugin's own code may do after it has been accepted."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from lftreg.errors import LftregError, NotFound
+from lftreg.plugins.host import Host
+
+from .conftest import Install, domain
+
+BUILT_IN_DOMAINS = {"customer_support", "financial_advisor"}
+
+
+def _yields(expression: str, hook: str = "lftreg_domains") -> str:
+    return domain("unused").partition("@hookimpl")[0] + (
+        "from lftreg import Method, Targets\ngood = Domain('good', 'good', build)\n"
+        f"@hookimpl\ndef {hook}():\n    return {expression}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("None", "TypeError: lftreg_domains gave nothing (None); it must yield Domain values"),
+        ("good", "TypeError: lftreg_domains gave a Domain; it must yield Domain values"),
+        ("[good, 'legal']", "TypeError: lftreg_domains yielded a str, not a Domain"),
+        ("[good, Domain('Legal!', 's', build)]", "ValueError: domain 'Legal!': not a name"),
+        ("[good, Domain('legal', '', build)]", "ValueError: domain 'legal': it has no summary"),
+        ("[good, Domain('legal', 's', [])]", "ValueError: domain 'legal': build is not a function"),
+        ("[good, Domain('legal', 's', build, 'a?')]", "ValueError: domain 'legal': prompts is not a tuple"),
+        ("[good, Domain('legal', 's', build, (), 3)]", "ValueError: domain 'legal': defaults is not"),
+        ("[good, Domain('legal')]", "TypeError: Domain.__init__() missing 2 required"),
+    ],
+)
+def test_a_value_that_cannot_be_used_costs_the_whole_hook(
+    install: Install, expression: str, message: str
+) -> None:
+    install("lftreg-legal", _yields(expression))
+    host = Host(off=())
+    assert set(host.domains()) == BUILT_IN_DOMAINS
+    (fault,) = host.faults
+    assert fault.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("[Targets('opt', 'opt', {'mlp': ('fc1',)})]", "target family 'opt': model_types is not"),
+        ("[Targets('opt', (), {'mlp': ('fc1',)})]", "target family 'opt': model_types is not"),
+        ("[Targets('opt', ('opt',), {})]", "target family 'opt': presets is not"),
+        ("[Targets('opt', ('opt',), {'mlp': 'fc1'})]", "target family 'opt': preset 'mlp' is not"),
+    ],
+)
+def test_target_maps_are_checked(install: Install, expression: str, message: str) -> None:
+    install("lftreg-opt", _yields(expression, "lftreg_targets"))
+    host = Host(off=())
+    assert set(host.targets()) == {"gpt2", "llama"}
+    assert message in host.faults[0].message
+
+
+@pytest.mark.parametrize(
+    ("merge", "message"),
+    [("3", "merge is not a function"), ("lambda model: None", "merge does not take (model, adapters,")],
+)
+def test_methods_are_checked(install: Install, merge: str, message: str) -> None:
+    install("lftreg-mix", _yields(f"[Method('mix', 's', {merge})]", "lftreg_methods"))
+    host = Host(off=())
+    assert "mix" not in host.methods()
+    assert message in host.faults[0].message
+
+
+# After loading: a failure inside build or merge names the plugin, not lftreg.
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    {}['x']\n", "KeyError: 'x'"),
+        ("    yield 3\n", "TypeError: train row 1 is an int, not an Example"),
+        ("    raise SystemExit(2)\n", "it called sys.exit(2)"),
+        ("    return None\n", "TypeError: 'NoneType' object is not iterable"),
+    ],
+)
+def test_a_domain_that_fails_to_build_is_blamed_on_its_plugin(
+    install: Install, body: str, message: str
+) -> None:
+    returned = '    return [Example.pair(f"{split} question", "answer")]\n'
+    assert returned in domain("legal")
+    install("lftreg-legal", domain("legal").replace(returned, body))
+    with pytest.raises(LftregError) as caught:
+        list(Host(off=()).domain("legal").build("train", 0))
+    assert caught.value.message == (f"domain 'legal' of plugin 'legal' (lftreg-legal 0.2) failed: {message}")
+    assert (caught.value.code, caught.value.exit_code) == ("plugin-failed", 1)
+
+
+def test_an_error_that_a_plugin_raises_on_purpose_passes(install: Install) -> None:
+    source = domain("legal").replace(
+        "    return [", "    raise NotFound('no inbox', 'set INBOX')\n    return ["
+    )
+    install("lftreg-legal", "from lftreg.errors import NotFound\n" + source)
+    with pytest.raises(NotFound, match=r"^no inbox$"):
+        list(Host(off=()).domain("legal").build("train", 0))
+
+
+def test_a_method_keeps_its_options_and_is_blamed_too(install: Install) -> None:
+    source = (
+        "from lftreg import Method, hookimpl\n"
+        "def merge(model, adapters, weights, name, *, density=0.5): raise ValueError(f'at {density}')\n"
+        "@hookimpl\ndef lftreg_methods(): yield Method('mix', 'mixes', merge)\n"
+    )
+    install("lftreg-mix", source)
+    merge = Host(off=()).method("mix").merge
+    assert inspect.signature(merge).parameters["density"].default == 0.5
+    with pytest.raises(LftregError, match=r"method 'mix' of plugin 'mix' .*ValueError: at 0.1"):
+        merge(None, [], [], "name", density=0.1)
