@@ -7,6 +7,7 @@ takes a density above 0, up to 1, and a seed; anything else is refused before a 
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import types
@@ -125,9 +126,11 @@ def _bounds(rule: Range) -> str:
 
 def _unknown_option(method: Method, name: str, known: Iterable[str], methods: Iterable[Method]) -> UsageError:
     takers = [other.name for other in methods if name in options_of(other)]
-    own = ", ".join(known)
+    own = list(known)
+    near = difflib.get_close_matches(name, own, n=1)
+    question = f" Did you mean {near[0]!r}?" if near else ""
     if takers:
         hint = f"these methods take it: {', '.join(takers)}"
     else:
-        hint = f"its options: {own}" if own else "it has no options"
-    return UsageError(f"method {method.name!r} takes no {name}", hint, code="unknown-option")
+        hint = f"its options: {', '.join(own)}" if own else "it has no options"
+    return UsageError(f"method {method.name!r} takes no {name}.{question}", hint, code="unknown-option")

@@ -82,11 +82,11 @@ def _copied(source: Path, target: Path) -> Path:
             "links do not come in",
             code="not-a-file",
         ) from error
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InvalidData(
-                f"{source.name} is not a regular file", "links and devices do not come in", code="not-a-file"
-            )
-        with target.open("wb") as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InvalidData(
+            f"{source.name} is not a regular file", "links and devices do not come in", code="not-a-file"
+        )
+    with os.fdopen(handle, "rb") as file, target.open("wb") as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
     return target

@@ -25,7 +25,7 @@ LEARNING_RATES = (
 # (up to this many training rows, epochs)
 EPOCHS = ((200, 5), (2000, 3), (float("inf"), 1))
 SMALL_BASE = 50e6  # below this a base knows so little that it needs more passes
-SMALL_BASE_EPOCHS = 8
+SMALL_BASE_EPOCHS = 5
 FEWEST_STEPS = 60  # fewer optimizer steps than this teach nothing, however few the rows
 
 
