@@ -14,9 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from lftreg import Registry, Version, compose
-from lftreg.composer import composition
-from lftreg.errors import InvalidName, InvalidReference, LftregError, NotFound, StorageError, UsageError
+from lftreg import Method, Registry, Version, compose
+from lftreg.errors import InvalidName, InvalidReference, LftregError, NotFound, UsageError
+from lftreg.plugins.host import Host
 from lftreg.registry import CONFIG, WEIGHTS, Base, Parent
 
 from .conftest import BASES, Kitchen, distance, real_model
@@ -161,7 +161,7 @@ sys.exit(f"opened {touched}" if touched else 0)
 """
 
 
-@pytest.mark.parametrize("method", ["cat", "svd", "dare_ties_svd"])
+@pytest.mark.parametrize("method", ["cat", "ties_svd"])
 def test_nothing_of_the_base_is_opened(kitchen: Kitchen, tmp_path: Path, method: str) -> None:
     folder = tmp_path / "base"
     real_model("llama").save_pretrained(folder)
@@ -235,23 +235,50 @@ def test_mistakes_are_told_and_register_nothing(
     assert {version.name for version in registry.list()} == {"a", "b"}
 
 
-def test_a_full_disk_is_told(pair: Pair, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """/dev/full refuses every write, as a full disk does."""
-    monkeypatch.setattr(composition, "WEIGHTS", "/dev/full")
-    with pytest.raises(StorageError):
-        compose(["a", "b"], registry=registry)
-    assert len(registry.list()) == 2
+NO_ROOM = """
+import resource
+from lftreg import Registry, compose
+from lftreg.errors import StorageError
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+try:
+    compose(["a", "b"])
+except StorageError as error:
+    assert error.hint
+    raise SystemExit(0 if len(Registry().list()) == 2 else "something was registered")
+raise SystemExit("not refused")
+"""
 
 
-def test_a_method_that_makes_nothing_is_told(pair: Pair, registry: Registry) -> None:
-    from lftreg import Method
-    from lftreg.plugins.host import Host
+def test_a_disk_that_takes_no_more_is_told(kitchen: Kitchen) -> None:
+    """The result is larger than what this process may write into one file; its parents are not."""
+    for seed, name in enumerate("ab"):
+        kitchen.parent(name, seed, r=1024)
+    done = run_python(NO_ROOM)
+    assert done.returncode == 0, done.stderr
 
+
+def elsewhere(model: Any, adapters: Any, weights: Any, name: str) -> None:
+    from peft import LoraConfig
+
+    model.add_adapter(name, LoraConfig(r=2, target_modules=["q_proj"]))
+
+
+@pytest.mark.parametrize(
+    ("merge", "needs", "message"),
+    [
+        (lambda model, adapters, weights, name: None, (), "made no adapter"),
+        (elsewhere, (), "other layers than its parents"),
+        (elsewhere, ("good-weather",), "'good-weather'"),
+    ],
+)
+def test_a_method_with_a_mistake_is_told(
+    pair: Pair, registry: Registry, merge: Any, needs: Any, message: str
+) -> None:
     class Mine(Host):
         def method(self, name: str) -> Method:
-            return Method(name, "nothing", lambda model, adapters, weights, name: None)
+            return Method(name, "a mistake", merge, needs=needs)
 
-    with pytest.raises(LftregError, match="made no adapter"):
+    with pytest.raises(LftregError, match=message):
         compose(["a", "b"], registry=registry, host=Mine(external=False))
     assert len(registry.list()) == 2
 

@@ -60,8 +60,12 @@ def resolve_options(
             resolved[name] = _checked(name, given[name], types_.get(name, Any))
         elif parameter.default is parameter.empty:
             raise UsageError(
-                f"method {method.name!r} needs {name}", f"give it {_words(types_.get(name, Any))}"
+                f"method {method.name!r} needs {name}",
+                f"give it {_words(types_.get(name, Any))}",
+                code="missing-option",
             )
+        elif parameter.default is not None:
+            resolved[name] = parameter.default
     return resolved
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lftreg.composer.options import resolve_options
 from lftreg.composer.parents import Parent, common_dtype, read_parent
-from lftreg.errors import Incompatible, InvalidName, UsageError
+from lftreg.errors import Incompatible, InvalidName, LftregError, UsageError
 from lftreg.models.skeleton import Layer
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import Method, Need
@@ -66,7 +66,7 @@ def make_plan(
     _check_weights(found)
     layers = _common_layers(found)
     for need in chosen.needs:
-        _NEEDS[need](chosen, found)
+        _check_need(need, chosen, found)
     _check_rank(resolved.get("rank"), layers)
     return Plan(
         name or _joined_name(found, registry),
@@ -120,6 +120,15 @@ def _common_layers(parents: Sequence[Parent]) -> dict[str, Layer]:
                 )
             holders.setdefault(path, parent)
     return layers
+
+
+def _check_need(need: Need, method: Method, parents: Sequence[Parent]) -> None:
+    if need not in _NEEDS:
+        raise LftregError(
+            f"method {method.name!r} needs {need!r}, which this lftreg does not know",
+            f"known needs: {', '.join(_NEEDS)}; a newer lftreg may know more",
+        )
+    _NEEDS[need](method, parents)
 
 
 def _several_parents(method: Method, parents: Sequence[Parent]) -> None:
