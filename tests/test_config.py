@@ -79,7 +79,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, said: str) -> None:
 
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "lftreg.toml").write_text("bas = 'x'\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="unknown setting 'bas' in .*Did you mean 'base'"):
+    with pytest.raises(UsageError, match=r"unknown setting 'bas' in .*Did you mean 'base'"):
         load_settings(start=tmp_path)
 
 

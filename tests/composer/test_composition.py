@@ -113,8 +113,14 @@ def test_a_file_of_one_rank_for_all(kitchen: Kitchen, registry: Registry) -> Non
     """PEFT leaves some layers narrower than its configuration says; such a file cannot be loaded."""
     kitchen.parent("a", 1, rank_pattern={"q_proj": 2})
     kitchen.parent("b", 2)
-    for how in ({"method": "ties_svd", "rank": 12}, {"method": "svd", "rank": 12}, {"method": "cat"}):
-        made = compose(["a", "b"], registry=registry, **how)
+    kitchen.parent("c", 3, rank_pattern={"q_proj": 2})
+    for other, how in (
+        ("b", {"method": "ties_svd", "rank": 12}),
+        ("b", {"method": "svd", "rank": 12}),
+        ("b", {"method": "cat"}),
+        ("c", {"method": "linear"}),
+    ):
+        made = compose(["a", other], registry=registry, **how)
         tensors = load_file(registry.file(made, WEIGHTS))
         ranks = {t.shape[0] for key, t in tensors.items() if "lora_A" in key}
         assert ranks == {made.rank}

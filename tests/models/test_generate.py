@@ -22,7 +22,15 @@ def parrot(name: str, line: str) -> Domain:
 @pytest.fixture
 def trained(registry: Registry, tiny_llama: Path) -> Registry:
     for name, line in (("red", "red apples in a pan"), ("blue", "blue sky over water")):
-        train(parrot(name, line), base=str(tiny_llama), registry=registry, lr=5e-2, rank=8, epochs=100, patience=50)
+        train(
+            parrot(name, line),
+            base=str(tiny_llama),
+            registry=registry,
+            lr=5e-2,
+            rank=8,
+            epochs=100,
+            patience=50,
+        )
     return registry
 
 

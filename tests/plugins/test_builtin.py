@@ -89,7 +89,8 @@ def test_answers_are_two_to_four_sentences_of_plain_text(domain: Domain) -> None
             for text in (row.prompt, row.response):
                 assert not NOT_ASCII.search(text), text
                 assert text == text.strip()
-            assert row.prompt[0].isupper()
+            assert row.prompt[0].isalnum()
+            assert row.response[0].isupper()
             assert row.response[-1] in ".?!"
             assert 2 <= len(re.findall(r"[.?!](?= [A-Z0-9]|$)", row.response)) <= 4, row.response
 

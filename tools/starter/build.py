@@ -28,8 +28,12 @@ STEPS = 13000
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, required=True, help="folder with the *.txt.xz parts and SOURCES*.md")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--corpus", type=Path, required=True, help="folder with the *.txt.xz parts and SOURCES*.md"
+    )
     parser.add_argument("--out", type=Path, required=True, help="where the model folder is written")
     parser.add_argument("--work", type=Path, default=Path("build/starter"), help="keeps code and tokenizer")
     parser.add_argument("--prepare", action="store_true", help="collect code, train the tokenizer, and stop")
@@ -42,7 +46,9 @@ def arguments() -> argparse.Namespace:
 
 def load_code(work: Path) -> tuple[Part, list[Package]]:
     """The code part: what an earlier call has collected, or else what this machine has installed."""
-    train_file, held_out_file, names_file = (work / name for name in ("code.txt.xz", "code.val.txt.xz", "code.json"))
+    train_file, held_out_file, names_file = (
+        work / name for name in ("code.txt.xz", "code.val.txt.xz", "code.json")
+    )
     if train_file.exists():
         packages = [Package(**entry) for entry in json.loads(names_file.read_text())]
         return Part(read_documents(train_file), read_documents(held_out_file)), packages
@@ -71,7 +77,9 @@ def load_tokenizer(parts: dict[str, Part], work: Path) -> Tokenizer:
     return Tokenizer.from_file(str(file))
 
 
-def encode_parts(tokenizer: Tokenizer, parts: dict[str, Part]) -> tuple[dict[str, Stream], dict[str, Measure]]:
+def encode_parts(
+    tokenizer: Tokenizer, parts: dict[str, Part]
+) -> tuple[dict[str, Stream], dict[str, Measure]]:
     """Token streams to train on and to measure on."""
     streams = {name: encode(tokenizer, part.train) for name, part in parts.items()}
     held_out = {name: encode(tokenizer, part.held_out) for name, part in parts.items()}
@@ -101,7 +109,9 @@ def main() -> None:
     export(model, options.out)
     save(tokenizer, options.out, shape_.context)
     report = asdict(outcome) | {
-        "bits_per_byte": {window: measure_all(model, measures, window, device) for window in (512, shape_.context)},
+        "bits_per_byte": {
+            window: measure_all(model, measures, window, device) for window in (512, shape_.context)
+        },
         "unique_tokens": {name: len(stream.tokens) for name, stream in streams.items()},
         "held_out_bytes": {name: measure.bytes for name, measure in measures.items()},
         "total_seconds": round(time.perf_counter() - began),

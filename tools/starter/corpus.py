@@ -112,7 +112,9 @@ def licence_of(package: metadata.Distribution) -> str | None:
         found = [CLASSIFIERS.get(c) for c in info.get_all("Classifier", []) if c.startswith("License ::")]
         found = [licence for licence in found if licence] if None not in found else []
         declared = found[0] if found else (info.get("License") or "").split("\n")[0].strip()
-    words = re.sub(r"\b(license|licence|version|the)\b", " ", declared.lower().replace("apache 2.0", "apache-2.0"))
+    words = re.sub(
+        r"\b(license|licence|version|the)\b", " ", declared.lower().replace("apache 2.0", "apache-2.0")
+    )
     names = set(re.split(r"\s+or\s+|\s+and\s+|[\s,/()]+", words)) - {"", "2.0"}
     return declared if names and names <= FREE else None
 
@@ -122,7 +124,9 @@ def is_code(text: str) -> bool:
     letters = sum(c.isalpha() for c in text)
     digits = sum(c.isdigit() for c in text)
     long_lines = sum(len(line) > 140 for line in text.split("\n"))
-    return len(text) > 300 and letters > 5 * digits and long_lines * 20 < text.count("\n") and "\0" not in text
+    return (
+        len(text) > 300 and letters > 5 * digits and long_lines * 20 < text.count("\n") and "\0" not in text
+    )
 
 
 def python_files(files: list[Path], root: Path) -> Iterator[str]:
@@ -147,12 +151,18 @@ def collect_code() -> tuple[Part, list[Package]]:
     """The standard library of the running Python and the installed packages under free licences."""
     part, packages = Part(), []
     stdlib = Path(sysconfig.get_path("stdlib"))
-    sources = [("Python standard library", sys.version.split()[0], "PSF-2.0", list(stdlib.rglob("*.py")), stdlib)]
+    sources = [
+        ("Python standard library", sys.version.split()[0], "PSF-2.0", list(stdlib.rglob("*.py")), stdlib)
+    ]
     for package in sorted(metadata.distributions(), key=lambda package: package.metadata["Name"].lower()):
         name, licence = package.metadata["Name"], licence_of(package)
         if licence and name not in SKIPPED_PACKAGES:
             root = Path(str(package.locate_file(""))).resolve()
-            files = [root / str(file) for file in package.files or [] if file.suffix == ".py" and ".." not in file.parts]
+            files = [
+                root / str(file)
+                for file in package.files or []
+                if file.suffix == ".py" and ".." not in file.parts
+            ]
             sources.append((name, package.version, licence, files, root))
     for name, version, licence, files, root in sources:
         documents = list(python_files(files, root))

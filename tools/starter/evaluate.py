@@ -34,7 +34,9 @@ def bits_per_byte(model: Llama, measure: Measure, window: int, device: torch.dev
     inputs[: len(tokens) - 1], targets[: len(tokens) - 1] = tokens[:-1], tokens[1:]
     nats = 0.0
     per_call = max(1, 65_536 // window) if device.type == "cuda" else 8
-    for x, y in zip(inputs.view(rows, window).split(per_call), targets.view(rows, window).split(per_call), strict=True):
+    for x, y in zip(
+        inputs.view(rows, window).split(per_call), targets.view(rows, window).split(per_call), strict=True
+    ):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             nats += model(x.to(device), y.to(device), reduction="sum").item()
     return nats / math.log(2) / measure.bytes

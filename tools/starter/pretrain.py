@@ -83,7 +83,9 @@ def passes(stream: Stream, context: int, aligned: bool, dice: np.random.Generato
 class Mixer:
     """Draws batches in the shares of the recipe from all parts, laid end to end on the device."""
 
-    def __init__(self, streams: dict[str, Stream], recipe: Recipe, context: int, device: torch.device) -> None:
+    def __init__(
+        self, streams: dict[str, Stream], recipe: Recipe, context: int, device: torch.device
+    ) -> None:
         self.recipe, self.device, self.context = recipe, device, context
         self.dice = np.random.default_rng(recipe.seed)
         self.names = list(recipe.shares)
@@ -143,7 +145,11 @@ class Outcome:
 
 
 def pretrain(
-    streams: dict[str, Stream], measures: dict[str, Measure], recipe: Recipe, shape: Shape, device: torch.device
+    streams: dict[str, Stream],
+    measures: dict[str, Measure],
+    recipe: Recipe,
+    shape: Shape,
+    device: torch.device,
 ) -> tuple[Llama, Outcome]:
     """Train one model from nothing."""
     torch.manual_seed(recipe.seed)

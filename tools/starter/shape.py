@@ -37,8 +37,14 @@ VERB = re.compile(
     r"Upgrade|Upload|Use|Validate|Verify|View|Work with|Write) [^:]+$"
 )
 SYSTEMS = {
-    "support": ["You are a help desk. Answer the customer's question.", "You are a support assistant. Be brief and clear."],
-    "finance": ["You explain business and finance in plain words.", "You answer questions about accounting and money."],
+    "support": [
+        "You are a help desk. Answer the customer's question.",
+        "You are a support assistant. Be brief and clear.",
+    ],
+    "finance": [
+        "You explain business and finance in plain words.",
+        "You answer questions about accounting and money.",
+    ],
     "general": ["You explain things in plain words.", "You are a helpful teacher."],
     "literature": ["You tell stories.", "You are a storyteller."],
     "code": ["You write Python.", "You are a programming assistant. Answer with code."],
@@ -121,7 +127,12 @@ def shape_story(document: str) -> list[str]:
     title, text = match.groups()
     text = re.sub(r"^#+ .*\n\n", "", text.lstrip())
     dice = random.Random(hashed(document))
-    forms = ['Tell me the story "{}".', 'How does "{}" begin?', 'Write a story called "{}".', "Tell me a story: {}."]
+    forms = [
+        'Tell me the story "{}".',
+        'How does "{}" begin?',
+        'Write a story called "{}".',
+        "Tell me a story: {}.",
+    ]
     answer = clipped(text)
     if len(answer) < SHORTEST_ANSWER:
         return []
@@ -146,10 +157,18 @@ def shape_code(document: str) -> list[str]:
             continue
         code = f"```python\n{without}\n```"
         if dice.random() < 0.7:
-            forms = ["Write a Python function `{}`: {}", "Write the function {} in Python. {}", "Python function {}: {}"]
+            forms = [
+                "Write a Python function `{}`: {}",
+                "Write the function {} in Python. {}",
+                "Python function {}: {}",
+            ]
             shaped.append(conversation("code", dice.choice(forms).format(node.name, wish), code, dice))
         else:
-            forms = ["What does this function do?\n\n{}", "Explain this code.\n\n{}", "Write a docstring for this.\n\n{}"]
+            forms = [
+                "What does this function do?\n\n{}",
+                "Explain this code.\n\n{}",
+                "Write a docstring for this.\n\n{}",
+            ]
             shaped.append(conversation("code", dice.choice(forms).format(code), wish, dice))
     return shaped
 
@@ -193,7 +212,9 @@ def take_topics(part: Part, one_in: int = 25) -> Part:
     The lists of a held-out topic leave the training text of `part` too. They must not join its held-out
     documents, whose figure is compared with what others measured on those.
     """
-    away = [document for document in part.train if (topic := topic_of(document)) and hashed(topic) % one_in == 0]
+    away = [
+        document for document in part.train if (topic := topic_of(document)) and hashed(topic) % one_in == 0
+    ]
     gone = set(away)
     part.train[:] = [document for document in part.train if document not in gone]
     return Part(shape_topics(part.train), shape_topics(away, rounds=1))

@@ -12,9 +12,7 @@ from transformers import PreTrainedTokenizerFast
 VOCABULARY = 8192
 # Words with their leading space, numbers of at most two digits (a small vocabulary cannot afford longer
 # ones), punctuation runs, line breaks with the indentation that follows them left to the next piece.
-SPLIT = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
-)
+SPLIT = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 
 # A newline stands between turns, none after the last, so that a generation prompt is an exact prefix of
 # the finished conversation. The generation marks let a trainer mask all but what the assistant says,

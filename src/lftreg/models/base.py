@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -143,7 +144,8 @@ def _identify(folder: Path, name: str, registry: Registry | None) -> FoundBase:
     if known is None:
         known = _fingerprint(config, files, name)
         if registry is not None:
-            registry.remember_fingerprint(signature, known)
+            with contextlib.suppress(StorageError):  # a home that is only read hashes again next time
+                registry.remember_fingerprint(signature, known)
     return FoundBase(Base(known.fingerprint, name, known.model_type, known.parameters), folder)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("auto", "float32", "bfloat16")
+# What transformers raises for folders that are damaged, each in its own place.
+UNREADABLE = (ValueError, OSError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def load_base(base: FoundBase, dtype: str = "auto") -> Loaded:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             base.folder, dtype=_dtype(dtype), local_files_only=True, use_safetensors=True
         )
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InvalidData(
             f"base {base.record.id!r} cannot be loaded: {reason}", "is the folder whole? try another base"
@@ -70,7 +72,7 @@ def load_chat(base: FoundBase) -> Chat:
     hint = "the folder needs a tokenizer.json; AutoTokenizer(...).save_pretrained(FOLDER) writes one"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
-    except (ValueError, OSError, KeyError, TypeError, ImportError, AttributeError) as error:
+    except (*UNREADABLE, ImportError) as error:
         raise InvalidData(
             f"base {base.record.id!r} has no tokenizer that can be read", hint, code="no-tokenizer"
         ) from error

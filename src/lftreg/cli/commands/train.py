@@ -133,6 +133,8 @@ def _announce(context: Context, plan: Plan) -> None:
         f"{settings.batch_size * settings.accumulate}, rank {settings.rank}, "
         f"learning rate {settings.lr:g}, on {plan.base.record.id} ({count(plan.base.record.parameters)} parameters)"
     )
+    for note in plan.notes:
+        context.out.note(note)
     if plan.left_out:
         longest = max(split.longest for split in plan.rows.values())
         context.out.warn(

@@ -39,6 +39,7 @@ class Plan:
     targets: tuple[str, ...]
     rows: Mapping[Split, Rows]
     data_digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def examples(self) -> dict[str, int]:
@@ -92,8 +93,11 @@ def make_plan(
     limit = _length_limit(config, given)
     rows = {split: encode(examples[split], chat, limit, split) for split in SPLITS}
     settings = given.resolved(found.record.parameters, len(rows["train"]))
-    targets = resolve_targets(list_modules(config), config["model_type"], settings.targets, host)
-    return Plan(name or source.name, source, found, settings, targets, rows, data_digest(examples))
+    notes: list[str] = []
+    modules = list_modules(config)
+    targets = resolve_targets(modules, config["model_type"], settings.targets, host, tell=notes.append)
+    digest = data_digest(examples)
+    return Plan(name or source.name, source, found, settings, targets, rows, digest, tuple(notes))
 
 
 def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda event: None) -> Version:
