@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bm25s
-from lftreg.plugins.host import Host
 from rouge_score.rouge_scorer import RougeScorer
 
 import lftreg
 from lftreg.models.generate import Decoding, Speaker
 from lftreg.paths import Home
+from lftreg.plugins.host import Host
 from lftreg.plugins.types import Domain, Example
 
 DOMAINS = ("customer_support", "financial_advisor")
