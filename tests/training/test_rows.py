@@ -9,7 +9,7 @@ from lftreg.models.base import find_base
 from lftreg.models.chat import Chat
 from lftreg.models.load import load_chat
 from lftreg.plugins.types import Example, Message
-from lftreg.training.rows import IGNORED, batches, data_digest, encode
+from lftreg.training.rows import IGNORED, batches, data_digest, encode, thinned, words_of
 
 PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")
 TURNS = Example(
@@ -93,3 +93,16 @@ def test_the_data_digest_depends_on_text_and_split_only() -> None:
     assert data_digest({"train": [PAIR]}) == data_digest({"train": [Example(PAIR.messages, fact="x")]})
     assert data_digest({"train": [PAIR]}) != data_digest({"validation": [PAIR]})
     assert data_digest({"train": [PAIR]}) != data_digest({"train": [TURNS]})
+
+
+def test_prompt_dropout_takes_words_of_prompts_and_nothing_else(chat: Chat) -> None:
+    rows = encode([PAIR, TURNS] * 20, chat, 256, "train").rows
+    words = words_of(rows, chat)
+    thin = thinned(rows, 0.5, words, seed=1)
+    assert thin == thinned(rows, 0.5, words, seed=1)
+    assert thin != thinned(rows, 0.5, words, seed=2)
+    assert sum(len(row.ids) for row in thin) < sum(len(row.ids) for row in rows)
+    for before, after in zip(rows, thin, strict=True):
+        assert [x for x in after.labels if x != IGNORED] == [x for x in before.labels if x != IGNORED]
+        assert [x for x in after.ids if x not in words] == [x for x in before.ids if x not in words]
+    assert thinned(rows, 0.0, words, seed=1) == list(rows)

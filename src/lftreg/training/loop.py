@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
-from lftreg.training.rows import IGNORED, Row, batches
+from lftreg.training.rows import IGNORED, Row, batches, thinned
 from lftreg.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ def fit(
     settings: Settings,
     pad_id: int,
     listen: Listener,
+    words: frozenset[int] = frozenset(),
 ) -> Fitted:
     """Train the parameters of `model` that require a gradient. `settings` must be resolved.
 
-    Raises LftregError (`not-finite`) with the step when the loss or a gradient stops being a number.
+    `words` are the ids that prompt dropout may leave out. Raises LftregError (`not-finite`) with
+    the step when the loss or a gradient stops being a number.
     """
     import torch
     from accelerate import Accelerator
@@ -108,7 +110,7 @@ def fit(
     recent: deque[Stepped] = deque(maxlen=RECENT)
 
     model.train()
-    for step, group in enumerate(_steps(train, settings), start=1):
+    for step, group in enumerate(_steps(train, settings, words), start=1):
         rate = _rate(step, settings)
         for options in optimizer.param_groups:
             options["lr"] = rate
@@ -221,13 +223,15 @@ def _step(
     return total
 
 
-def _steps(train: Sequence[Row], settings: Settings) -> Iterator[list[list[Row]]]:
+def _steps(train: Sequence[Row], settings: Settings, words: frozenset[int]) -> Iterator[list[list[Row]]]:
     """Groups of micro-batches, one a step, pass after pass, up to the number of steps."""
     assert settings.max_steps is not None
     made = 0
     epoch = 0
     while True:
-        passing = list(batches(train, settings.batch_size, settings.seed + epoch))
+        seed = settings.seed + epoch
+        rows = thinned(train, settings.prompt_dropout, words, seed) if settings.prompt_dropout else train
+        passing = list(batches(rows, settings.batch_size, seed))
         for start in range(0, len(passing), settings.accumulate):
             if made == settings.max_steps:
                 return

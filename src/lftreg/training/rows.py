@@ -99,6 +99,30 @@ def batches(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:
     yield from made
 
 
+def words_of(rows: Sequence[Row], chat: Chat) -> frozenset[int]:
+    """Ids in these rows that stand for letters or digits: not the template's marks, not punctuation."""
+    seen = {id_ for row in rows for id_ in row.ids} - set(chat.tokenizer.all_special_ids)
+    return frozenset(id_ for id_ in seen if any(c.isalnum() for c in chat.tokenizer.decode([id_])))
+
+
+def thinned(rows: Sequence[Row], share: float, words: frozenset[int], seed: int) -> list[Row]:
+    """Rows whose prompts have lost a random `share` of their words; answers stay whole.
+
+    Word dropout (Iyyer et al. 2015, doi 10.3115/v1/P15-1162): with a few wordings a question, what is
+    learned is to go by several words of it, and not by one that happens to be telling.
+    """
+    dice = random.Random(seed)
+    made = []
+    for row in rows:
+        kept = [
+            at
+            for at, (id_, label) in enumerate(zip(row.ids, row.labels, strict=True))
+            if label != IGNORED or id_ not in words or dice.random() >= share
+        ]
+        made.append(Row(tuple(row.ids[at] for at in kept), tuple(row.labels[at] for at in kept)))
+    return made
+
+
 def _row(example: Example, chat: Chat) -> Row:
     ids: list[int] = []
     labels: list[int] = []

@@ -21,7 +21,7 @@ from lftreg.plugins.types import SPLITS, Domain, Example, Split
 from lftreg.registry import Draft, Registry, Run, Version
 from lftreg.training.curve import CURVE, draw
 from lftreg.training.loop import Fitted, Listener, fit
-from lftreg.training.rows import Rows, data_digest, encode
+from lftreg.training.rows import Rows, data_digest, encode, words_of
 from lftreg.training.settings import Settings, settings_from
 
 DEFAULT_LENGTH = 2048
@@ -107,7 +107,8 @@ def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda event: No
     loaded = load_base(plan.base, plan.settings.dtype)
     model = _with_adapter(loaded, plan)
     train_rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
-    fitted = fit(model, train_rows, validation, plan.settings, loaded.chat.pad_id, listen)
+    words = words_of(train_rows, loaded.chat)
+    fitted = fit(model, train_rows, validation, plan.settings, loaded.chat.pad_id, listen, words)
     _check_alive(fitted, plan)
     return _publish(plan, model, fitted, time.monotonic() - started, registry)
 

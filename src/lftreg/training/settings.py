@@ -34,12 +34,14 @@ class Settings:
     """What a run is made with. `None` means: decide from the base and the data.
 
     lr is the peak; warmup is the share of steps before it; patience counts validations without
-    an improvement before the run stops; clip is the largest gradient norm.
+    an improvement before the run stops; clip is the largest gradient norm; prompt_dropout is the share
+    of a prompt's words that each pass leaves out anew.
     """
 
     rank: int = 16
     alpha: float | None = None
     dropout: float = 0.0
+    prompt_dropout: float = 0.0
     targets: str = "all-linear"
     lr: float | None = None
     epochs: int | None = None
@@ -63,7 +65,8 @@ class Settings:
             _require(value is None or value >= 1, name, value, "1 or more")
         _require(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "between 0 and 1, such as 2e-4")
         _require(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "from 0 to below 1")
+        for name in ("dropout", "prompt_dropout"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
 
     def resolved(self, base_parameters: int, rows: int) -> Settings:
         """The same settings with nothing left to decide, for a base of so many parameters."""

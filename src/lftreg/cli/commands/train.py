@@ -48,6 +48,12 @@ if TYPE_CHECKING:
 )
 @click.option("--dropout", type=float, metavar="X", help="Share of inputs left out in training (0).")
 @click.option(
+    "--prompt-dropout",
+    type=float,
+    metavar="X",
+    help="Share of a prompt's words that each pass leaves out (0; a domain may know better).",
+)
+@click.option(
     "--targets", metavar="PRESET|NAMES", help="all-linear, attention, mlp, classic, or module names."
 )
 @click.option("--lr", type=float, metavar="X", help="Peak learning rate (by the base's size).")
