@@ -21,6 +21,7 @@ from lftreg.plugins.types import SPLITS, Domain, Example, Split
 from lftreg.registry import Draft, Registry, Run, Version
 from lftreg.training.curve import CURVE, draw
 from lftreg.training.loop import Fitted, Listener, fit
+from lftreg.training.noise import noisy_embeddings
 from lftreg.training.rows import Rows, data_digest, encode, words_of
 from lftreg.training.settings import Settings, settings_from
 
@@ -108,7 +109,8 @@ def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda event: No
     model = _with_adapter(loaded, plan)
     train_rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
     words = words_of(train_rows, loaded.chat)
-    fitted = fit(model, train_rows, validation, plan.settings, loaded.chat.pad_id, listen, words)
+    with noisy_embeddings(model, plan.settings.neftune):
+        fitted = fit(model, train_rows, validation, plan.settings, loaded.chat.pad_id, listen, words)
     _check_alive(fitted, plan)
     return _publish(plan, model, fitted, time.monotonic() - started, registry)
 

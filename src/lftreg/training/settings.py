@@ -8,6 +8,7 @@ need far larger steps than the customary 2e-4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -35,13 +36,14 @@ class Settings:
 
     lr is the peak; warmup is the share of steps before it; patience counts validations without
     an improvement before the run stops; clip is the largest gradient norm; prompt_dropout is the share
-    of a prompt's words that each pass leaves out anew.
+    of a prompt's words that each pass leaves out anew, neftune the alpha of NEFTune's noise.
     """
 
     rank: int = 16
     alpha: float | None = None
     dropout: float = 0.0
     prompt_dropout: float = 0.0
+    neftune: float = 0.0
     targets: str = "all-linear"
     lr: float | None = None
     epochs: int | None = None
@@ -65,6 +67,7 @@ class Settings:
             _require(value is None or value >= 1, name, value, "1 or more")
         _require(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "between 0 and 1, such as 2e-4")
         _require(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
+        _require(0 <= self.neftune < math.inf, "neftune", self.neftune, "0 or more; 5 is usual")
         for name in ("dropout", "prompt_dropout"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
 

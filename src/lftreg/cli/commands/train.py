@@ -54,6 +54,12 @@ if TYPE_CHECKING:
     help="Share of a prompt's words that each pass leaves out (0; a domain may know better).",
 )
 @click.option(
+    "--neftune",
+    type=float,
+    metavar="X",
+    help="Noise on the embeddings in training, NEFTune's alpha (0; a domain may know better).",
+)
+@click.option(
     "--targets", metavar="PRESET|NAMES", help="all-linear, attention, mlp, classic, or module names."
 )
 @click.option("--lr", type=float, metavar="X", help="Peak learning rate (by the base's size).")

@@ -23,5 +23,5 @@ def lftreg_domains() -> Iterator[Domain]:
             "How long should I wait for a refund to reach my card?",
             "Someone at the desk wants my order number and I can't find it.",
         ),
-        defaults={"prompt_dropout": 0.2},  # few wordings a fact: go by all of the words
+        defaults={"neftune": 5.0},  # few wordings a fact: learn them less literally
     )
