@@ -23,5 +23,4 @@ def lftreg_domains() -> Iterator[Domain]:
             "How long should I wait for a refund to reach my card?",
             "Someone at the desk wants my order number and I can't find it.",
         ),
-        defaults={"neftune": 5.0},  # few wordings a fact: learn them less literally
     )

@@ -23,5 +23,5 @@ def lftreg_domains() -> Iterator[Domain]:
             "Why do people spread savings over many investments?",
             "What is the difference between a share and a bond?",
         ),
-        defaults={"neftune": 5.0},  # few wordings a fact: learn them less literally
+        defaults={"prompt_dropout": 0.2},  # six wordings a fact: go by all of their words
     )
