@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests in two processes of one thread each: twice as fast as the other way round.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: help demo test check fast lint types contracts docs clean
 
@@ -21,12 +23,12 @@ demo: $(READY)  ## the main job: two adapters trained, composed, and answering
 	@$(BIN)/python tools/demo.py
 
 test: $(READY) lint types contracts  ## everything: lint, types, import contracts, all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(READY) lint types contracts fast  ## what every commit passes, about a minute
 
 fast: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -q -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -51,7 +51,8 @@ Lftreg = Callable[..., Done]
 @pytest.fixture
 def environment(home: Path, tmp_path: Path) -> dict[str, str]:
     """An environment in which nothing of the person who runs the tests is read."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NO_COLOR", "FORCE_"))}
+    theirs = ("NO_COLOR", "FORCE_", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     return kept | {
         "LFTREG_HOME": str(home),
         "XDG_CONFIG_HOME": str(tmp_path / "user"),

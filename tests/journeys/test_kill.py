@@ -88,6 +88,7 @@ def test_ctrl_c_ends_a_run_with_130_and_registers_nothing(home: Path, tiny_llama
             break
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read()
+    process.stderr.close()
     assert process.wait(timeout=60) == 130
     assert "interrupted" in rest
     assert "Traceback" not in rest
