@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,55 +36,95 @@ def registry(home: Path) -> Registry:
     return Registry(Home(home))
 
 
+# Small random models of every family, by model type: loader of transformers, and what makes it small.
+WIDTH = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+FEW = {**WIDTH, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256}
+ENCODER = {**WIDTH, "max_position_embeddings": 258, "initializer_range": 0.3}
+# With the usual 0.02 so small a model could never be sure of a word.
+SURE = {"initializer_range": 0.3, "tie_word_embeddings": True}
+TINY: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("AutoModelForCausalLM", FEW | SURE),
+    "mistral": ("AutoModelForCausalLM", FEW | SURE),
+    "qwen2": ("AutoModelForCausalLM", FEW | SURE),
+    "qwen3": ("AutoModelForCausalLM", FEW | SURE),
+    "gemma": ("AutoModelForCausalLM", FEW | SURE),
+    "phi3": ("AutoModelForCausalLM", FEW | SURE),
+    "gpt_neox": ("AutoModelForCausalLM", WIDTH | SURE | {"max_position_embeddings": 256}),
+    "falcon": ("AutoModelForCausalLM", {**WIDTH, **SURE, "num_kv_heads": 2, "max_position_embeddings": 256}),
+    "gpt2": (
+        "AutoModelForCausalLM",
+        {
+            "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256,
+            "resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0, **SURE,
+        },
+    ),
+    "t5": (
+        "AutoModelForSeq2SeqLM",
+        {"d_model": 32, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 8, "dropout_rate": 0},
+    ),
+    "bert": ("AutoModelForMaskedLM", ENCODER),
+    "roberta": ("AutoModelForMaskedLM", ENCODER),
+}  # fmt: skip
+Tiny = Callable[[str], Path]
+
+
 @pytest.fixture(scope="session")
-def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random LLaMA of two layers with the starter's tokenizer, in a folder."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A random model of two layers by its model type, with the starter's tokenizer, in a folder."""
 
-    config = LlamaConfig(
-        vocab_size=8192,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.3,  # with the usual 0.02 so small a model could never be sure of a word
-        tie_word_embeddings=True,
-    )
-    return _saved(LlamaForCausalLM, config, tmp_path_factory.mktemp("tiny-llama"))
+    @cache
+    def make(model_type: str) -> Path:
+        return _saved(model_type, tmp_path_factory.mktemp(f"tiny-{model_type}"))
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random GPT-2 of two layers, in a folder; its tokenizer has no chat template."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
-        vocab_size=8192,
-        n_embd=32,
-        n_layer=2,
-        n_head=4,
-        n_positions=256,
-        resid_pdrop=0,
-        embd_pdrop=0,
-        attn_pdrop=0,
-    )
-    return _saved(GPT2LMHeadModel, config, tmp_path_factory.mktemp("tiny-gpt2"), template=False)
+def tiny_llama(tiny: Tiny) -> Path:
+    return tiny("llama")
 
 
-def _saved(model_class: type, config: object, folder: Path, template: bool = True) -> Path:
+@pytest.fixture(scope="session")
+def tiny_gpt2(tiny: Tiny) -> Path:
+    """Its tokenizer has no chat template."""
+    return tiny("gpt2")
+
+
+def _saved(model_type: str, folder: Path) -> Path:
     import torch
-    from transformers import AutoTokenizer
+    import transformers
 
+    loader, small = TINY[model_type]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(_tokenizer(folder, loader))
+    if model_type == "gpt2":
+        tokenizer.chat_template = None
+    special = {n: getattr(tokenizer, n) for n in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    if loader == "AutoModelForSeq2SeqLM":
+        special["decoder_start_token_id"] = tokenizer.pad_token_id
+    config = transformers.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **special, **small)
+    torch.manual_seed(0)
+    getattr(transformers, loader).from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(folder: Path, loader: str) -> Path:
+    """The starter's tokenizer; for other tasks one of the same words that marks texts as theirs do."""
     from lftreg.paths import starter_folder
 
-    tokenizer = AutoTokenizer.from_pretrained(starter_folder())
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        setattr(config, name, getattr(tokenizer, name))
-    if not template:
-        tokenizer.chat_template = None
-    torch.manual_seed(0)
-    model_class(config).save_pretrained(folder)  # type: ignore[attr-defined]
-    tokenizer.save_pretrained(folder)
+    if loader == "AutoModelForCausalLM":
+        return starter_folder()
+    from tokenizers import Tokenizer, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer.from_file(str(starter_folder() / "tokenizer.json"))
+    words.add_special_tokens(["[MASK]"])
+    around = "<|bos|> $A <|end|>" if loader == "AutoModelForMaskedLM" else "$A <|end|>"
+    marks = [(mark, words.token_to_id(mark)) for mark in ("<|bos|>", "<|end|>")]
+    words.post_processor = processors.TemplateProcessing(single=around, special_tokens=marks)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=words, cls_token="<|bos|>", sep_token="<|end|>", eos_token="<|end|>",
+        pad_token="<|pad|>", mask_token="[MASK]", model_max_length=256,
+    )  # fmt: skip
+    made.save_pretrained(folder)
     return folder

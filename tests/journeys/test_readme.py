@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from lftreg.paths import starter_folder
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -26,7 +28,7 @@ def shown() -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def cwd(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Path:
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the reader's own data, and a hub cache that holds the models README names."""
     folder = tmp_path_factory.mktemp("reader")
     rows = [{"prompt": f"Where is parcel {n}?", "response": f"Parcel {n} is on its way."} for n in range(60)]
@@ -36,7 +38,7 @@ def cwd(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> Path:
         cached = folder / "cache" / f"models--{model.replace('/', '--')}"
         (cached / "refs").mkdir(parents=True)
         (cached / "refs" / "main").write_text(commit)
-        shutil.copytree(tiny_llama, cached / "snapshots" / commit)
+        shutil.copytree(starter_folder(), cached / "snapshots" / commit)
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lftreg.errors import InvalidData, LftregError, NotFound, StorageError, Unavailable
 from lftreg.models.base import find_base, same_base
-from lftreg.models.load import load_base, load_chat
+from lftreg.models.load import load_chat
 from lftreg.registry import Registry
 
 
@@ -131,10 +131,3 @@ def test_a_base_without_a_fast_tokenizer(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     with pytest.raises(InvalidData, match="tokenizer"):
         load_chat(find_base(str(folder)))
-
-
-def test_a_base_that_brings_code_is_never_run(folder: Path) -> None:
-    edit(folder / "config.json", auto_map={"AutoModelForCausalLM": "evil.Model"})
-    (folder / "evil.py").write_text("raise SystemExit('ran')")
-    with pytest.raises(Unavailable, match="Python code"):
-        load_base(find_base(str(folder)))

@@ -12,7 +12,8 @@ import pytest
 
 from lftreg.errors import Incompatible, InvalidData, NotFound, UsageError
 from lftreg.models.targets import Module, list_modules, modules_of, resolve_targets
-from lftreg.plugins.builtin.families import GPT2, LLAMA
+from lftreg.models.tasks import CLASSIFY
+from lftreg.plugins.builtin.families import BERT, FALCON, GPT2, LLAMA, NEOX, PHI3, T5
 from lftreg.plugins.host import Host
 
 HOST = Host(off=(), external=False)
@@ -46,13 +47,17 @@ def layers_of(*patterns: str, layers: int = 2) -> list[Module]:
 # The table of families against real models.
 
 
-@pytest.mark.parametrize("model_type", [*LLAMA.model_types, *GPT2.model_types])
+DECODERS = [t for family in (LLAMA, GPT2, PHI3, NEOX, FALCON) for t in family.model_types]
+
+
+@pytest.mark.parametrize("model_type", DECODERS)
 def test_all_linear_of_a_known_family_is_every_linear_layer_but_the_head(model_type: str) -> None:
-    modules = list_modules({"model_type": model_type, "n_layer": 3, "n_embd": 32, "n_head": 4} | SMALL)
+    small = {name: value for name, value in SMALL.items() if (model_type, name) != ("falcon", "head_dim")}
+    modules = list_modules({"model_type": model_type, "n_layer": 3, "n_embd": 32, "n_head": 4} | small)
     names = resolve_targets(modules, model_type, "all-linear", HOST, tell=pytest.fail)
     assert matched(modules, names) == linear(modules)
     attention, mlp = (resolve_targets(modules, model_type, p, HOST) for p in ("attention", "mlp"))
-    assert matched(modules, attention) == {n for n in linear(modules) if "attn." in n}
+    assert matched(modules, attention) == {n for n in linear(modules) if "attn." in n or "attention." in n}
     assert matched(modules, mlp) == {n for n in linear(modules) if ".mlp." in n}
 
 
@@ -61,6 +66,92 @@ def test_classic_is_what_tutorials_name() -> None:
     assert resolve_targets(gpt2, "gpt2", "classic", HOST, tell=pytest.fail) == ("c_attn", "c_proj")
     llama = list_modules({"model_type": "llama"} | SMALL)
     assert resolve_targets(llama, "llama", "classic", HOST) == ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@pytest.mark.parametrize("model_type", BERT.model_types)
+def test_all_linear_of_an_encoder_is_its_layers_and_no_head(model_type: str) -> None:
+    """A bare `dense` takes the pooler and the heads too: 13 modules of two layers, not 8."""
+    modules = list_modules({"model_type": model_type} | SMALL, CLASSIFY)
+    layers = {m.name for m in modules if m.linear and ".layer." in m.name}
+    everything, attention, mlp = (
+        matched(modules, resolve_targets(modules, model_type, preset, HOST, tell=pytest.fail))
+        for preset in ("all-linear", "attention", "mlp")
+    )
+    assert everything == layers
+    assert attention == {name for name in layers if ".attention." in name}
+    assert mlp == layers - attention
+    classic = matched(modules, resolve_targets(modules, model_type, "classic", HOST))
+    outside = {m.name for m in modules if m.linear and m.name.endswith("dense")} - layers
+    assert classic == layers | outside
+
+
+def test_a_bare_dense_of_roberta_takes_its_classifier_too() -> None:
+    modules = list_modules({"model_type": "roberta"} | SMALL, CLASSIFY)
+    assert "classifier.dense" in matched(modules, resolve_targets(modules, "roberta", "classic", HOST))
+
+
+@pytest.mark.parametrize("kind", T5.model_types)
+@pytest.mark.parametrize("feed", ["relu", "gated-gelu"])
+def test_t5_has_one_feed_forward_or_the_other(kind: str, feed: str) -> None:
+    small = {"d_model": 32, "d_ff": 64, "num_layers": 2, "num_heads": 4, "d_kv": 8, "vocab_size": 64}
+    modules = list_modules({"model_type": kind, "feed_forward_proj": feed, **small})
+    names = resolve_targets(modules, kind, "all-linear", HOST, tell=pytest.fail)
+    assert matched(modules, names) == linear(modules)
+    assert ("wi" in names) == (feed == "relu")
+    classic = matched(modules, resolve_targets(modules, kind, "classic", HOST, tell=pytest.fail))
+    assert classic == {n for n in linear(modules) if "Attention." in n}
+    with pytest.raises(NotFound, match="'wi_7'"):
+        resolve_targets(modules, kind, "wi_7", HOST)
+
+
+def test_mixtrals_experts_are_no_linear_layers() -> None:
+    modules = list_modules({"model_type": "mixtral", "num_local_experts": 2} | SMALL)
+    names = resolve_targets(modules, "mixtral", "all-linear", HOST)
+    assert names == ("k_proj", "o_proj", "q_proj", "v_proj")
+    with pytest.raises(Incompatible, match="which is no linear layer"):
+        resolve_targets(modules, "mixtral", "experts", HOST)
+
+
+SEEING = {
+    "llava": {
+        "vision_config": {"model_type": "clip_vision_model", **SMALL, "image_size": 32, "patch_size": 16}
+    },
+    "smolvlm": {"vision_config": {**SMALL, "image_size": 32, "patch_size": 16}},
+    "paligemma": {
+        "vision_config": {"model_type": "siglip_vision_model", **SMALL, "image_size": 32, "patch_size": 16}
+    },
+}
+
+
+@pytest.mark.parametrize("model_type", SEEING)
+def test_of_a_model_that_sees_only_the_language_is_adapted(model_type: str) -> None:
+    """A bare q_proj hits the vision tower too, which no text ever passes."""
+    import torch
+    import transformers
+
+    text = {"model_type": "gemma" if model_type == "paligemma" else "llama", **SMALL}
+    config = transformers.AutoConfig.for_model(model_type, text_config=text, **SEEING[model_type])
+    with torch.device("meta"):
+        model = transformers.AutoModelForImageTextToText.from_config(config)
+    modules = modules_of(model)
+    told: list[str] = []
+    names = resolve_targets(modules, model_type, "q_proj", HOST, tell=told.append)
+    hit = matched(modules, names)
+    assert len(hit) == 3
+    assert not any("vision" in name for name in hit)
+    assert "is also in the part that sees" in told[0]
+    every = matched(modules, resolve_targets(modules, model_type, "all-linear", HOST))
+    assert hit < every
+    assert not any("vision" in name for name in every)
+    with pytest.raises(Incompatible, match="which text never passes"):
+        resolve_targets(modules, model_type, "fc1", HOST)
+
+
+def test_a_star_stands_for_one_part_of_a_path() -> None:
+    modules = layers_of("layers.{0}.attn.out", "layers.{0}.out")
+    assert resolve_targets(modules, "strange", "layers.*.out", HOST) == ("layers.0.out", "layers.1.out")
+    with pytest.raises(NotFound):
+        resolve_targets(modules, "strange", "layers.*.*.*.out", HOST)
 
 
 def test_attention_of_gpt2_leaves_the_mlp_alone() -> None:

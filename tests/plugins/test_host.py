@@ -17,6 +17,7 @@ from .conftest import Install, domain
 
 OURS = f"lftreg {lftreg.__version__}"
 BUILT_IN_DOMAINS = {"customer_support", "financial_advisor"}
+BUILT_IN_FAMILIES = {"gpt2", "llama", "phi3", "gpt_neox", "falcon", "t5", "bert"}
 
 
 def external(host: Host) -> set[str]:
@@ -29,7 +30,7 @@ def external(host: Host) -> set[str]:
 def test_built_in_plugins_give_domains_and_families(site: Path) -> None:
     host = Host(off=())
     assert set(host.domains()) == BUILT_IN_DOMAINS
-    assert set(host.targets()) == {"gpt2", "llama"}
+    assert set(host.targets()) == BUILT_IN_FAMILIES
     assert host.domains()["customer_support"].plugin == "customer_support"
     assert host.domains()["customer_support"].distribution == OURS
     assert host.faults == ()

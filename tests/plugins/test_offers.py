@@ -12,6 +12,7 @@ from lftreg.plugins.host import Host
 from .conftest import Install, domain
 
 BUILT_IN_DOMAINS = {"customer_support", "financial_advisor"}
+BUILT_IN_FAMILIES = {"gpt2", "llama", "phi3", "gpt_neox", "falcon", "t5", "bert"}
 
 
 def _yields(expression: str, hook: str = "lftreg_domains") -> str:
@@ -52,12 +53,13 @@ def test_a_value_that_cannot_be_used_costs_the_whole_hook(
         ("[Targets('opt', (), {'mlp': ('fc1',)})]", "target family 'opt': model_types is not"),
         ("[Targets('opt', ('opt',), {})]", "target family 'opt': presets is not"),
         ("[Targets('opt', ('opt',), {'mlp': 'fc1'})]", "target family 'opt': preset 'mlp' is not"),
+        ("[Targets('opt', ('opt',), {'mlp': ('fc1',)}, 'fc1')]", "target family 'opt': optional is not"),
     ],
 )
 def test_target_maps_are_checked(install: Install, expression: str, message: str) -> None:
     install("lftreg-opt", _yields(expression, "lftreg_targets"))
     host = Host(off=())
-    assert set(host.targets()) == {"gpt2", "llama"}
+    assert set(host.targets()) == BUILT_IN_FAMILIES
     assert message in host.faults[0].message
 
 

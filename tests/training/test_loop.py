@@ -10,10 +10,11 @@ from peft import LoraConfig, get_peft_model
 
 from lftreg.errors import LftregError
 from lftreg.models.base import find_base
-from lftreg.models.load import Loaded, load_base
+from lftreg.models.load import Loaded, load_base, load_chat
 from lftreg.plugins.types import Example
-from lftreg.training.loop import Event, Fitted, Stepped, Validated, evaluate, fit, loss_sum
-from lftreg.training.rows import IGNORED, Row, encode
+from lftreg.training.loop import Event, Fitted, Stepped, Validated, evaluate, fit
+from lftreg.training.objectives.causal import Causal
+from lftreg.training.rows import IGNORED, Row
 from lftreg.training.settings import Settings
 
 SETTINGS = Settings(rank=4, lr=1e-2, batch_size=4, epochs=6)
@@ -30,7 +31,7 @@ def rows(loaded: Loaded) -> tuple[Row, ...]:
     examples = [
         Example.pair(f"What is {n}? {'Well' * (n % 3)}", f"It is {n}. " * (1 + n % 4)) for n in range(16)
     ]
-    return encode(examples, loaded.chat, 128, "train").rows
+    return Causal(loaded.chat).encode(examples, 128, "train").rows
 
 
 def adapted(loaded: Loaded, seed: int = 0, **config: Any) -> Any:
@@ -44,14 +45,14 @@ def adapted(loaded: Loaded, seed: int = 0, **config: Any) -> Any:
 def trained(loaded: Loaded, rows: tuple[Row, ...], settings: Settings, events: list[Event]) -> Fitted:
     model = adapted(loaded)
     resolved = settings.resolved(10**5, len(rows))
-    return fit(model, rows, rows[:4], resolved, loaded.chat.pad_id, events.append)
+    return fit(model, Causal(loaded.chat), rows, rows[:4], resolved, events.append)
 
 
 def test_the_loss_is_that_of_the_unmodified_model_row_by_row(loaded: Loaded, rows: tuple[Row, ...]) -> None:
     """The oracle is transformers' own loss, one row at a time, with no padding at all."""
     model = adapted(loaded)
     with torch.no_grad():
-        ours = loss_sum(model, rows[:8], loaded.chat.pad_id)
+        ours = Causal(loaded.chat).loss_sum(model, rows[:8])
         theirs = sum(
             model(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss * row.learned
             for row in rows[:8]
@@ -59,7 +60,7 @@ def test_the_loss_is_that_of_the_unmodified_model_row_by_row(loaded: Loaded, row
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
-def test_a_model_that_caps_its_logits_keeps_its_cap(tmp_path: Path) -> None:
+def test_a_model_that_caps_its_logits_keeps_its_cap(tiny_llama: Path) -> None:
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     config = Gemma2Config(
@@ -70,7 +71,8 @@ def test_a_model_that_caps_its_logits_keeps_its_cap(tmp_path: Path) -> None:
     row = Row((1, 2, 3, 4), (IGNORED, IGNORED, 3, 4))
     with torch.no_grad():
         theirs = model(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss * 2
-        torch.testing.assert_close(loss_sum(model, [row], 0), theirs)
+        chat = load_chat(find_base(str(tiny_llama)))
+        torch.testing.assert_close(Causal(chat).loss_sum(model, [row]), theirs)
 
 
 def test_accumulated_steps_equal_one_large_batch(loaded: Loaded, rows: tuple[Row, ...]) -> None:
@@ -102,7 +104,7 @@ def test_the_kept_factors_are_those_of_the_best_step(loaded: Loaded, rows: tuple
     fitted = trained(loaded, rows, replace(SETTINGS, lr=0.3, epochs=10, patience=9), [])
     model = adapted(load_base(loaded.base))
     set_peft_model_state_dict(model, fitted.factors)
-    again = evaluate(model, rows[:4], SETTINGS.batch_size, loaded.chat.pad_id)
+    again = evaluate(model, Causal(loaded.chat), rows[:4], SETTINGS.batch_size)
     assert again == pytest.approx(fitted.losses["validation_after"], rel=1e-5)
 
 
@@ -123,7 +125,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(
             next(p for p in model.parameters() if p.requires_grad).data.fill_(float("nan"))
 
     with pytest.raises(LftregError, match="at step 3"):
-        fit(model, rows, rows[:4], resolved, loaded.chat.pad_id, poison)
+        fit(model, Causal(loaded.chat), rows, rows[:4], resolved, poison)
 
 
 def test_the_base_is_not_touched(loaded: Loaded, rows: tuple[Row, ...]) -> None:

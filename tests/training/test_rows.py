@@ -1,87 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from lftreg.errors import InvalidData
-from lftreg.models.base import find_base
-from lftreg.models.chat import Chat
-from lftreg.models.load import load_chat
 from lftreg.plugins.types import Example, Message
-from lftreg.training.rows import IGNORED, batches, data_digest, encode, thinned, words_of
+from lftreg.training.rows import Row, batches, data_digest
 
 PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")
-TURNS = Example(
-    (
-        Message("system", "Be brief."),
-        Message("user", "Hello"),
-        Message("assistant", "Good day."),
-        Message("user", "Where is it?"),
-        Message("assistant", "On the van."),
-    )
-)
+TURNS = Example((*PAIR.messages, Message("user", "And then?"), Message("assistant", "On the van.")))
 
 
-@pytest.fixture(params=["tiny_llama", "tiny_gpt2"])
-def chat(request: pytest.FixtureRequest) -> Chat:
-    folder: Path = request.getfixturevalue(request.param)
-    return load_chat(find_base(str(folder)))
-
-
-def learned_text(chat: Chat, labels: tuple[int, ...]) -> str:
-    return chat.tokenizer.decode([label for label in labels if label != IGNORED])
-
-
-def test_only_answers_are_learned_each_with_its_stop_token(chat: Chat) -> None:
-    (row,) = encode([TURNS], chat, 256, "train").rows
-    text = learned_text(chat, row.labels)
-    stop = chat.tokenizer.decode([chat.eos_id])
-    assert [part.strip() for part in text.split(stop)] == ["Good day.", "On the van.", ""]
-
-
-def test_what_is_trained_before_an_answer_is_what_generation_is_given(chat: Chat) -> None:
-    for example in (PAIR, TURNS):
-        (row,) = encode([example], chat, 256, "train").rows
-        prompt = chat.prompt_ids(example.messages[:-1])
-        assert list(row.ids[: len(prompt)]) == prompt
-        assert row.labels[len(prompt)] != IGNORED
-
-
-def test_labels_are_the_ids_themselves(chat: Chat) -> None:
-    (row,) = encode([TURNS], chat, 256, "train").rows
-    assert all(label in (IGNORED, id_) for id_, label in zip(row.ids, row.labels, strict=True))
-
-
-def test_a_row_over_the_limit_is_left_out_whole(chat: Chat) -> None:
-    long = Example.pair("Tell me all.", "word " * 300)
-    rows = encode([PAIR, long], chat, 100, "train")
-    assert len(rows) == 1
-    assert rows.too_long == 1
-    assert rows.longest > 300
-
-
-def test_rows_that_are_all_too_long_are_refused(chat: Chat) -> None:
-    with pytest.raises(InvalidData, match="every train row is longer than 4 tokens"):
-        encode([PAIR], chat, 4, "train")
-
-
-def test_an_empty_answer_is_named_by_its_row(chat: Chat) -> None:
-    with pytest.raises(InvalidData, match="train row 2 has no answer"):
-        encode([PAIR, Example.pair("And this?", "")], chat, 100, "train")
-
-
-def test_pad_equal_to_eos_still_learns_the_stop(tiny_llama: Path) -> None:
-    chat = load_chat(find_base(str(tiny_llama)))
-    chat.tokenizer.pad_token = chat.tokenizer.eos_token
-    (row,) = encode([PAIR], Chat(chat.tokenizer), 100, "train").rows
-    assert row.labels[-1] == chat.eos_id or IGNORED in row.labels[-2:]
-    assert chat.eos_id in row.labels
-
-
-def test_batches_hold_every_row_once_and_follow_the_seed(chat: Chat) -> None:
-    examples = [Example.pair(f"Question {n} {'more ' * (n % 7)}", f"Answer {n}.") for n in range(50)]
-    rows = encode(examples, chat, 256, "train").rows
+def test_batches_hold_every_row_once_and_follow_the_seed() -> None:
+    rows = [Row((n,) * (1 + n % 7), (n,) * (1 + n % 7)) for n in range(50)]
     first = list(batches(rows, 8, seed=1))
     assert {row for batch in first for row in batch} == set(rows)
     assert sum(map(len, first)) == len(rows)
@@ -95,14 +22,6 @@ def test_the_data_digest_depends_on_text_and_split_only() -> None:
     assert data_digest({"train": [PAIR]}) != data_digest({"train": [TURNS]})
 
 
-def test_prompt_dropout_takes_words_of_prompts_and_nothing_else(chat: Chat) -> None:
-    rows = encode([PAIR, TURNS] * 20, chat, 256, "train").rows
-    words = words_of(rows, chat)
-    thin = thinned(rows, 0.5, words, seed=1)
-    assert thin == thinned(rows, 0.5, words, seed=1)
-    assert thin != thinned(rows, 0.5, words, seed=2)
-    assert sum(len(row.ids) for row in thin) < sum(len(row.ids) for row in rows)
-    for before, after in zip(rows, thin, strict=True):
-        assert [x for x in after.labels if x != IGNORED] == [x for x in before.labels if x != IGNORED]
-        assert [x for x in after.ids if x not in words] == [x for x in before.ids if x not in words]
-    assert thinned(rows, 0.0, words, seed=1) == list(rows)
+def test_the_data_digest_knows_texts_and_labels() -> None:
+    texts = [Example.passage("a"), Example.passage("b"), Example.passage("a", "x"), Example.passage("a", "y")]
+    assert len({data_digest({"train": [text]}) for text in texts}) == 4

@@ -14,6 +14,7 @@ from typing import Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.load import Loaded
+from lftreg.tensors import is_classifier, is_head
 
 
 class AdapterModel:
@@ -37,7 +38,7 @@ class AdapterModel:
         with self._lock:
             if name in self._names:
                 return
-            tensors = _read_factors(weights)
+            tensors = _read_factors(weights, head=is_classifier(config))
             self._inject(name, config)
             try:
                 self._fill(name, tensors)
@@ -68,16 +69,15 @@ class AdapterModel:
                 yield self._peft
 
     def _inject(self, name: str, config: Mapping[str, Any]) -> None:
-        from peft import LoraConfig, PeftModelForCausalLM
+        from peft import LoraConfig, get_peft_model
 
         settings = {key: value for key, value in config.items() if key not in ("peft_type", "auto_mapping")}
         # How the factors began is over, and some ways to begin would change the base again.
-        fixed = {"task_type": "CAUSAL_LM", "inference_mode": True, "init_lora_weights": True}
+        task = self.loaded.task.peft
+        fixed = {"task_type": task, "inference_mode": True, "init_lora_weights": True}
         lora = LoraConfig(**{**settings, **fixed})
         if self._peft is None:
-            self._peft = PeftModelForCausalLM(
-                self.loaded.model, lora, adapter_name=name, low_cpu_mem_usage=True
-            )
+            self._peft = get_peft_model(self.loaded.model, lora, adapter_name=name, low_cpu_mem_usage=True)
             self._peft.eval()
         else:
             self._peft.add_adapter(name, lora, low_cpu_mem_usage=True)
@@ -99,12 +99,13 @@ class AdapterModel:
             self._peft = self._peft.unload() and None
 
 
-def _read_factors(weights: Path) -> dict[str, Any]:
+def _read_factors(weights: Path, head: bool) -> dict[str, Any]:
+    """The tensors of a file: factors, and with `head` those of a classifier's head."""
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = load_file(weights)
     for key in tensors:
-        if ".lora_" not in key and ".modules_to_save" not in key:
+        if ".lora_" not in key and not (head and is_head(key)):
             raise InvalidData(
                 f"the adapter's file holds {key}, which is the base's own weight",
                 "an adapter may only bring its own factors; do not use this file",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STARTER = "starter"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# What a base needs to run: never its pickles, never its code.
+# What a base needs to run: never its pickles, and its code only where it is trusted.
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 # Keys of config.json that say who wrote it, not what the model computes.
 _NOT_THE_MODEL = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
@@ -30,26 +30,30 @@ _NOT_THE_MODEL = {"_name_or_path", "transformers_version", "torch_dtype", "dtype
 
 @dataclass(frozen=True, slots=True)
 class FoundBase:
-    """A base model on this disk: what the registry knows it as, and the folder to load."""
+    """A base model on this disk: what the registry knows it as, and the folder to load.
+
+    `code` says that it cannot be built without Python of its own, which its user trusts.
+    """
 
     record: Base
     folder: Path
+    code: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
         return _read_config(self.folder, self.record.id)
 
 
-def find_base(spec: str, registry: Registry | None = None) -> FoundBase:
+def find_base(spec: str, registry: Registry | None = None, *, trust_code: bool = False) -> FoundBase:
     """The base that `spec` names: `starter`, a folder, or a hub id with an optional `@revision`.
 
     Hashing a folder is done once: `registry` remembers the fingerprint of what the folder looked
     like. Raises NotFound, InvalidData (no safetensors weights, a broken config) or Unavailable
-    (not cached and no network).
+    (not cached and no network, or Python of its own without `trust_code`).
     """
-    folder, name = _folder_of(spec)
+    folder, name = _folder_of(spec, trust_code)
     try:
-        return _identify(folder, name, registry)
+        return _identify(folder, name, registry, trust_code)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
@@ -57,9 +61,9 @@ def find_base(spec: str, registry: Registry | None = None) -> FoundBase:
         ) from error
 
 
-def same_base(expected: Base, registry: Registry | None = None) -> FoundBase:
+def same_base(expected: Base, registry: Registry | None = None, *, trust_code: bool = False) -> FoundBase:
     """The base of an adapter, found again by its id, and proven to be the same one."""
-    found = find_base(expected.id, registry)
+    found = find_base(expected.id, registry, trust_code=trust_code)
     if found.record.fingerprint != expected.fingerprint:
         raise NotFound(
             f"base {expected.id!r} has changed: its fingerprint is {found.record.fingerprint[:12]}, "
@@ -91,7 +95,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     raise NotFound(f"base {name!r} has no model.safetensors in {folder}", "is it a whole model folder?")
 
 
-def _folder_of(spec: str) -> tuple[Path, str]:
+def _folder_of(spec: str, trust_code: bool) -> tuple[Path, str]:
     if spec == STARTER:
         return starter_folder(), STARTER
     local = Path(spec).expanduser()
@@ -103,16 +107,17 @@ def _folder_of(spec: str) -> tuple[Path, str]:
         )
     if not _HUB_ID.fullmatch(spec):
         raise NotFound(f"{spec!r} is no base", "use `starter`, a folder, or a hub id such as org/model")
-    return _hub_snapshot(spec), spec
+    return _hub_snapshot(spec, trust_code), spec
 
 
-def _hub_snapshot(spec: str) -> Path:
+def _hub_snapshot(spec: str, trust_code: bool) -> Path:
     """The cached snapshot of a hub model; downloaded only where it is not cached."""
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
     repo, _, revision = spec.partition("@")
-    wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": _HUB_FILES}
+    files = [*_HUB_FILES, "*.py"] if trust_code else _HUB_FILES
+    wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": files}
     try:
         cached = Path(snapshot_download(repo, local_files_only=True, **wanted))
         if (cached / "config.json").exists():
@@ -136,9 +141,16 @@ def _hub_snapshot(spec: str) -> Path:
         ) from error
 
 
-def _identify(folder: Path, name: str, registry: Registry | None) -> FoundBase:
+def _identify(folder: Path, name: str, registry: Registry | None, trust_code: bool) -> FoundBase:
     config = _read_config(folder, name)
-    files = weight_files(folder, name)
+    code = _needs_code(config)
+    if code and not trust_code:
+        raise Unavailable(
+            f"base {name!r} needs Python code that comes with it",
+            "read that code; --trust-remote-code runs it",
+            code="remote-code",
+        )
+    files = weight_files(folder, name) + (sorted(folder.glob("*.py")) if code else [])
     signature = _signature(folder, files)
     known = registry.fingerprint_of(signature) if registry is not None else None
     if known is None:
@@ -146,7 +158,16 @@ def _identify(folder: Path, name: str, registry: Registry | None) -> FoundBase:
         if registry is not None:
             with contextlib.suppress(StorageError):  # a home that is only read hashes again next time
                 registry.remember_fingerprint(signature, known)
-    return FoundBase(Base(known.fingerprint, name, known.model_type, known.parameters), folder)
+    return FoundBase(Base(known.fingerprint, name, known.model_type, known.parameters), folder, code)
+
+
+def _needs_code(config: Mapping[str, Any]) -> bool:
+    """Whether a base cannot be built without its own Python. Many that bring some are known by now."""
+    if "auto_map" not in config:
+        return False
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return config["model_type"] not in CONFIG_MAPPING_NAMES
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any]:
@@ -179,7 +200,8 @@ def _fingerprint(config: Mapping[str, Any], files: list[Path], name: str) -> Bas
     parameters = 0
     for path in files:
         digest.update(_sha256(path).encode())
-        parameters += sum(info.count for info in read_header(path).tensors.values())
+        if path.suffix == ".safetensors":
+            parameters += sum(info.count for info in read_header(path).tensors.values())
     return Base(digest.hexdigest(), name, config["model_type"], parameters)
 
 

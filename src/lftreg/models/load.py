@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lftreg.errors import InvalidData, Unavailable, UsageError
+from lftreg.errors import InvalidData, UsageError
 from lftreg.models.base import FoundBase
 from lftreg.models.chat import Chat
+from lftreg.models.quantize import check_layers, quantization
+from lftreg.models.tasks import CLASSIFY, Task, natural_task
+from lftreg.tensors import CLASSIFIER_HEADS
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +25,22 @@ UNREADABLE = (ValueError, OSError, RuntimeError, LookupError, TypeError, Attribu
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A base in memory, in evaluation mode, with no adapter."""
+    """A base in memory, its parameters frozen, with the tokenizer and the task that go with it.
+
+    `fresh` are modules of a classifier that the base's file does not hold: they were drawn at random, so an
+    adapter has to learn them and to keep them.
+    """
 
     base: FoundBase
     model: Any
-    chat: Chat
+    tokenizer: Any
+    task: Task
+    fresh: tuple[str, ...] = ()
+
+    @property
+    def chat(self) -> Chat:
+        """How the base writes conversations. Raises InvalidData where it cannot end one."""
+        return Chat(self.tokenizer, stop_ids(self.base))
 
     @property
     def device(self) -> torch.device:
@@ -33,55 +48,89 @@ class Loaded:
         return device
 
 
-def load_base(base: FoundBase, dtype: str = "auto") -> Loaded:
+def load_base(
+    base: FoundBase,
+    dtype: str = "auto",
+    *,
+    task: Task | None = None,
+    labels: Sequence[str] = (),
+    quantize: str | None = None,
+) -> Loaded:
     """Read a base into memory, on the GPU where there is one.
 
-    `auto` is bfloat16 on a GPU that computes in it and float32 elsewhere. Raises InvalidData
-    for a base that transformers cannot read, Unavailable for one that needs code of its own.
+    `auto` is bfloat16 on a GPU that computes in it and float32 elsewhere. `task` is the base's own
+    where it is left out; a classifier gets a fresh head for `labels`. `quantize` keeps the weights in
+    4 bits (nf4, Dettmers et al. 2023, arXiv 2305.14314) or 8 (int8). Raises InvalidData for a base that
+    transformers cannot read or that lacks the head for its task.
     """
     _quiet()
     import transformers
 
-    config = base.config
-    if "auto_map" in config:
-        raise Unavailable(
-            f"base {base.record.id!r} needs Python code that comes with it, which lftreg never runs",
-            "choose a base that transformers knows by itself",
-            code="remote-code",
-        )
+    task = task or natural_task(base.config)
+    options: dict[str, Any] = {"dtype": _dtype(dtype), "trust_remote_code": base.code}
+    if task is CLASSIFY:
+        options |= {"num_labels": len(labels), "problem_type": "single_label_classification"}
+    if quantize is not None:
+        options |= quantization(quantize, _device(), CLASSIFIER_HEADS if task is CLASSIFY else ())
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            base.folder, dtype=_dtype(dtype), local_files_only=True, use_safetensors=True
+        model, told = getattr(transformers, task.loader).from_pretrained(
+            base.folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
         )
     except UNREADABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InvalidData(
             f"base {base.record.id!r} cannot be loaded: {reason}", "is the folder whole? try another base"
         ) from error
+    check_layers(quantize, model)
+    fresh = _fresh_modules(base, task, told["missing_keys"])
     model.requires_grad_(False)
-    model.to(_device())
+    if quantize is None:
+        model.to(_device())
     model.eval()
-    return Loaded(base, model, load_chat(base))
+    return Loaded(base, model, load_tokenizer(base), task, fresh)
+
+
+def _fresh_modules(base: FoundBase, task: Task, missing: Iterable[str]) -> tuple[str, ...]:
+    """Modules whose weights a file lacks and that were drawn at random: right for a classifier's head alone."""
+    fresh = set()
+    for key in sorted(missing):
+        head = next((part for part in key.split(".") if part in CLASSIFIER_HEADS), None)
+        if task is not CLASSIFY or head is None:
+            raise InvalidData(
+                f"base {base.record.id!r} is no whole {task.words}: it lacks {key}",
+                "its weights would be drawn at random; choose a base that was trained for it",
+                code="headless-base",
+            )
+        fresh.add(head)
+    return tuple(sorted(fresh))
 
 
 def load_chat(base: FoundBase) -> Chat:
-    """The tokenizer of a base, with its stop tokens. Raises InvalidData without a fast one."""
+    """How a base writes conversations. Raises InvalidData where it has no tokenizer that can."""
+    return Chat(load_tokenizer(base), stop_ids(base))
+
+
+def load_tokenizer(base: FoundBase) -> Any:
+    """The tokenizer of a base. Raises InvalidData without a fast one."""
     _quiet()
     import transformers
 
     hint = "the folder needs a tokenizer.json; AutoTokenizer(...).save_pretrained(FOLDER) writes one"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base.folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            base.folder, local_files_only=True, trust_remote_code=base.code
+        )
     except (*UNREADABLE, ImportError) as error:
         raise InvalidData(
             f"base {base.record.id!r} has no tokenizer that can be read", hint, code="no-tokenizer"
         ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise InvalidData(f"base {base.record.id!r} has no fast tokenizer", hint, code="no-fast-tokenizer")
-    return Chat(tokenizer, _stop_ids(base))
+    return tokenizer
 
 
-def _stop_ids(base: FoundBase) -> list[int]:
+def stop_ids(base: FoundBase) -> list[int]:
+    """The ids that end an answer, beside the tokenizer's own."""
     path = base.folder / "generation_config.json"
     if not path.is_file():
         return []

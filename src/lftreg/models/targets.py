@@ -12,12 +12,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from lftreg.errors import Incompatible, InvalidData, NotFound, UsageError
+from lftreg.models.tasks import Task, natural_task
 from lftreg.plugins.host import Host
+from lftreg.tensors import CLASSIFIER_HEADS
 
 ALL_LINEAR = "all-linear"
+_SENSES = re.compile(r"(^|[._])(vision|visual|image|audio|multi_modal)([._]|$)")
 LINEAR_KINDS = ("Linear", "Conv1D")  # Conv1D is GPT-2's linear layer with a transposed weight
 _HINT = "choose a preset (all-linear, attention, mlp, classic) or module names, joined by commas"
 
@@ -41,25 +45,33 @@ class Module:
         return self.kind in LINEAR_KINDS
 
 
-def list_modules(config: Mapping[str, Any]) -> list[Module]:
+def list_modules(
+    config: Mapping[str, Any], task: Task | None = None, code: Path | None = None
+) -> list[Module]:
     """All modules of the model that a `config.json` describes. Reads no weights, takes no memory.
 
-    Raises InvalidData for a configuration that transformers cannot build a causal language
-    model from.
+    `task` is the model's own where it is left out. `code` is the folder of a base whose own Python
+    is trusted to build it. Raises InvalidData for a configuration that transformers cannot build
+    such a model from.
     """
     import torch
     import transformers
 
+    task = task or natural_task(config)
     settings = {key: value for key, value in config.items() if key != "model_type"}
     try:
-        built = transformers.AutoConfig.for_model(config["model_type"], **settings)
+        if code is None:
+            built = transformers.AutoConfig.for_model(config["model_type"], **settings)
+        else:
+            built = transformers.AutoConfig.from_pretrained(code, trust_remote_code=True)
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(built)
+            loader = getattr(transformers, task.loader)
+            model = loader.from_config(built, trust_remote_code=code is not None)
     except Exception as error:  # transformers checks little: a bad config fails anywhere
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InvalidData(
-            f"no causal language model can be built from this config.json: {lines[0]}",
-            "choose a base that transformers loads with AutoModelForCausalLM",
+            f"no {task.words} can be built from this config.json: {lines[0]}",
+            f"choose a base that transformers loads with {task.loader}",
             code="unknown-model",
         ) from error
     return modules_of(model)
@@ -67,8 +79,17 @@ def list_modules(config: Mapping[str, Any]) -> list[Module]:
 
 def modules_of(model: Any) -> list[Module]:
     """All modules of a torch model, in order."""
+    return [
+        _describe(name, module, _is_head(name, module, model))
+        for name, module in model.named_modules()
+        if name
+    ]
+
+
+def _is_head(name: str, module: Any, model: Any) -> bool:
+    """Whether a module makes logits: the output layer, or any part of a classifier's head."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    return [_describe(name, module, module is head) for name, module in model.named_modules() if name]
+    return module is head or any(part in CLASSIFIER_HEADS for part in name.split("."))
 
 
 def resolve_targets(
@@ -88,21 +109,52 @@ def resolve_targets(
     modules = list(model) if isinstance(model, Sequence) else modules_of(model)
     family = host.family(model_type)
     presets = family.presets if family else {}
+    optional = family.optional if family else ()
     chosen: list[str] = []
     for part in _parts(wanted):
         if part == ALL_LINEAR and part not in presets:
             names = _every_linear(modules, model_type)
-            listed = ", ".join(names)
-            tell(f"no target map for {model_type!r}: adapting every linear layer but the head ({listed})")
-        else:
-            names = presets.get(part, (part,))
-            for name in names:
-                hits = _hits(name, modules, presets, model_type)
-                _require_every_layer(name, hits, modules)
-                if part not in presets:
-                    _tell_of_several(name, hits, tell)
-        chosen += names
+            tell(
+                f"no target map for {model_type!r}: adapting every linear layer but the head ({', '.join(names)})"
+            )
+            chosen += names
+            continue
+        for name in presets.get(part, (part,)):
+            if part in presets and name in optional and not any(_matches(m.name, name) for m in modules):
+                continue
+            hits = _hits(name, modules, presets, model_type)
+            _require_every_layer(name, hits, modules)
+            chosen += _spelt(name, hits, tell)
+            if part not in presets:
+                _tell_of_several(name, hits, tell)
     return tuple(dict.fromkeys(chosen))
+
+
+def _spelt(name: str, hits: Sequence[Module], tell: Callable[[str], None]) -> list[str]:
+    """A name as PEFT can be given it: as it is, or every path in full where a suffix cannot say it.
+
+    PEFT knows no `*`, and in a model that also sees, a bare q_proj would take the eyes as well,
+    which text never passes.
+    """
+    seeing = [module for module in hits if _sees(module.name)]
+    if len(seeing) == len(hits):
+        raise Incompatible(
+            f"{name!r} is only in the part that sees ({seeing[0].name}), which text never passes",
+            "name layers of the language model",
+            code="vision-target",
+        )
+    if seeing:
+        tell(f"{name!r} is also in the part that sees ({seeing[0].name}), which is left alone")
+    return [module.name for module in hits if module not in seeing] if seeing or "*" in name else [name]
+
+
+def matched_by_name(names: Sequence[str], modules: Sequence[Module]) -> dict[str, list[Module]]:
+    """What PEFT adapts, grouped by pattern: full paths with `*` for the numbers in them."""
+    found: dict[str, list[Module]] = defaultdict(list)
+    for module in modules:
+        if any(_matches(module.name, name) for name in names):
+            found[_pattern(module.name)].append(module)
+    return dict(found)
 
 
 def _parts(wanted: str) -> list[str]:
@@ -162,14 +214,14 @@ def _require_every_layer(name: str, hits: Sequence[Module], modules: Sequence[Mo
 
 
 def _tell_of_several(name: str, hits: Sequence[Module], tell: Callable[[str], None]) -> None:
-    shapes = sorted({re.sub(r"(?<=\.)\d+(?=\.|$)", "*", module.name) for module in hits})
+    shapes = sorted({_pattern(module.name) for module in hits if not _sees(module.name)})
     if len(shapes) > 1:
         tell(f"{name!r} takes {' and '.join(shapes)}; a longer name takes only one of them")
 
 
 def _every_linear(modules: Sequence[Module], kind: str) -> tuple[str, ...]:
     """The shortest names that hit every linear module but the head, and nothing else."""
-    wanted = {module.name for module in modules if module.linear and not module.head}
+    wanted = {m.name for m in modules if m.linear and not m.head and not _sees(m.name)}
     if not wanted:
         raise Incompatible(f"this {kind} model has no linear layer but its head", "choose another base")
     # All suffixes of everything that must stay as it is.
@@ -186,7 +238,21 @@ def _suffixes(name: str) -> list[str]:
 
 
 def _matches(path: str, name: str) -> bool:
-    return path == name or path.endswith("." + name)
+    """Whether a name is a dotted suffix of a path; `*` stands for any one part."""
+    if "*" not in name:
+        return path == name or path.endswith("." + name)
+    wanted = name.split(".")
+    parts = path.split(".")[-len(wanted) :]
+    return len(parts) == len(wanted) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=True))
+
+
+def _sees(path: str) -> bool:
+    """Whether a module belongs to the part of a model that takes pictures or sound."""
+    return _SENSES.search(path) is not None
+
+
+def _pattern(path: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", path)
 
 
 def _block(path: str) -> tuple[str, int] | None:

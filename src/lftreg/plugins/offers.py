@@ -82,6 +82,8 @@ def _targets_problem(targets: Any) -> str | None:
     for preset, modules in targets.presets.items():
         if not _are_texts(modules) or not modules:
             return f"preset {preset!r} is not a tuple of module names"
+    if not _are_texts(targets.optional):
+        return "optional is not a tuple of module names"
     return None
 
 

@@ -22,30 +22,38 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One conversation to learn from. Assistant turns are what is learned.
+    """One thing to learn from: a conversation, or a text with or without a label.
 
-    `fact` groups the rows that ask for the same thing; `seen` is False on test rows whose
-    fact is in no training row.
+    Of a conversation the assistant's turns are learned; of a text with a label the label; of a bare
+    text all of it. `fact` groups the rows that ask for the same thing; `seen` is False on test rows
+    whose fact is in no training row.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = ()
     fact: str | None = None
     seen: bool = True
+    text: str = ""
+    label: str | None = None
 
     @classmethod
     def pair(cls, prompt: str, response: str, *, fact: str | None = None, seen: bool = True) -> Example:
         """The usual single turn: a prompt and its response."""
         return cls((Message("user", prompt), Message("assistant", response)), fact, seen)
 
+    @classmethod
+    def passage(cls, text: str, label: str | None = None) -> Example:
+        """A text that is learned itself, or that stands under a label which is learned."""
+        return cls(text=text, label=label)
+
     @property
     def prompt(self) -> str:
-        """The last user turn."""
-        return next(m.content for m in reversed(self.messages) if m.role == "user")
+        """The last user turn, or the text."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), self.text)
 
     @property
     def response(self) -> str:
-        """The last assistant turn."""
-        return next(m.content for m in reversed(self.messages) if m.role == "assistant")
+        """The last assistant turn, or the label; empty for a bare text."""
+        return next((m.content for m in reversed(self.messages) if m.role == "assistant"), self.label or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +78,15 @@ class Targets:
     """Which linear modules of a model family take an adapter, by preset.
 
     `model_types` are values of `config.model_type`; `presets` maps a preset (`attention`,
-    `mlp`, `all-linear`, `classic`) to module names, matched by dotted suffix as PEFT does.
+    `mlp`, `all-linear`, `classic`) to module names, matched by dotted suffix as PEFT does. A `*` stands
+    for one part of a path: `layer.*.output.dense`. `optional` are names that only some models of the
+    family have.
     """
 
     family: str
     model_types: tuple[str, ...]
     presets: Mapping[str, tuple[str, ...]]
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

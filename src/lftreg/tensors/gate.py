@@ -23,7 +23,10 @@ LARGEST_CONFIG = 1_000_000  # bytes
 LARGEST_RANK = 4096
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # Settings that run code, reach for files, or change more than the declared modules.
-FORBIDDEN = ("auto_mapping", "megatron_config", "layer_replication", "target_parameters", "modules_to_save")
+FORBIDDEN = ("auto_mapping", "megatron_config", "layer_replication", "target_parameters")
+# A classifier brings its own head, which most bases lack; by these names, and by no other.
+CLASSIFIER_HEADS = ("classifier", "score", "classification_head", "pooler")
+_HEAD = re.compile(rf"base_model\.model\.(\w+\.)?({'|'.join(CLASSIFIER_HEADS)})(\.\w+)*\.(weight|bias)")
 _KEY = re.compile(
     r"base_model\.model\.(?P<module>[\w.]+)\."
     r"(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B|lora_magnitude_vector(\.weight)?)"
@@ -44,7 +47,7 @@ def check_adapter(weights: Path, config: Path) -> Checked:
     settings = read_config(config)
     _check_settings(settings)
     header = read_header(weights)
-    modules = _modules(header.tensors)
+    modules = _modules(header.tensors, is_classifier(settings))
     if not modules:
         _refuse("the adapter holds no factors", "no-factors")
     for module, parts in modules.items():
@@ -89,6 +92,8 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     for name in FORBIDDEN:
         if settings.get(name) not in (None, [], {}, False):
             _refuse(f"{name} is set, which lftreg does not take from strangers", name.replace("_", "-"))
+    if settings.get("modules_to_save") and not is_classifier(settings):
+        _refuse("modules_to_save is set, which lftreg does not take from strangers", "modules-to-save")
     begun = str(settings.get("init_lora_weights", "")).lower()
     if begun.startswith(CHANGES_BASE):
         _refuse(f"the adapter began as {begun}, which changes the base under it", "changes-base")
@@ -98,9 +103,23 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
             _refuse(f"{name} holds more than plain names", name.replace("_", "-"))
 
 
-def _modules(tensors: Mapping[str, TensorInfo]) -> dict[str, dict[str, TensorInfo]]:
+def is_classifier(settings: Mapping[str, Any]) -> bool:
+    """Whether a configuration is that of a classifier whose head alone is kept beside its factors."""
+    saved = settings.get("modules_to_save")
+    heads = isinstance(saved, list) and all(name in CLASSIFIER_HEADS for name in saved)
+    return heads and settings.get("task_type") == "SEQ_CLS"
+
+
+def is_head(key: str) -> bool:
+    """Whether a tensor of a file belongs to a classifier's head."""
+    return _HEAD.fullmatch(key) is not None
+
+
+def _modules(tensors: Mapping[str, TensorInfo], classifier: bool) -> dict[str, dict[str, TensorInfo]]:
     modules: dict[str, dict[str, TensorInfo]] = defaultdict(dict)
     for key, info in tensors.items():
+        if classifier and is_head(key):
+            continue
         found = _KEY.fullmatch(key)
         if found is None:
             _refuse(f"the file holds {key!r:.120}, which is no factor of a LoRA", "foreign-tensor")

@@ -57,6 +57,20 @@ def read_header(path: Path) -> Header:
     return _parse(path, raw, size)
 
 
+def settle_header(path: Path) -> None:
+    """Put the metadata of a file into one order: safetensors writes it in any, and equal adapters must be
+    equal bytes. Nothing moves, as the header keeps its length.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        fields = json.loads(file.read(length))
+        fields = {"__metadata__": dict(sorted(fields.pop("__metadata__", {}).items())), **fields}
+        settled = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(settled.ljust(length))
+    read_header(path)  # whatever went wrong is told here, and not when the adapter is used
+
+
 def _parse(path: Path, raw: bytes, size: int) -> Header:
     try:
         fields = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)

@@ -11,10 +11,12 @@ CURVE = "loss.png"
 INK, ACCENT, QUIET = "#8fa3b8", "#0b5cad", "#d9e0e8"
 
 
-def draw(title: str, steps: Sequence[Stepped], validations: Sequence[Validated]) -> bytes:
+def draw(
+    title: str, steps: Sequence[Stepped], validations: Sequence[Validated], unit: str = "token"
+) -> bytes:
     """PNG bytes: training loss by step, its running mean, validation losses, the best one marked.
 
-    The same losses give the same bytes.
+    `unit` is what the losses are counted by. The same losses give the same bytes.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -40,7 +42,7 @@ def draw(title: str, steps: Sequence[Stepped], validations: Sequence[Validated])
         f"best {best.loss:.3f}", (best.step, best.loss), textcoords="offset points", xytext=(-6, 12),
         ha="right", color=ACCENT,
     )  # fmt: skip
-    axes.set(title=title, xlabel="optimizer step", ylabel="loss (nats a token)")
+    axes.set(title=title, xlabel="optimizer step", ylabel=f"loss (nats a {unit})")
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)

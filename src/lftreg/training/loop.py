@@ -1,8 +1,8 @@
 """The training loop.
 
 It reads top to bottom: a pass over the data, a step, a validation now and then, the best
-factors kept. The loss is nats a learned token, summed over all tokens of a step before the
-division, so that gradient accumulation equals one large batch.
+factors kept. What is learned is an objective's affair. The loss is nats a learned token, summed over
+all tokens of a step before the division, so that gradient accumulation equals one large batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
-from lftreg.training.rows import IGNORED, Row, batches, thinned
+from lftreg.training.objectives import Objective
+from lftreg.training.rows import Row, batches
 from lftreg.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,11 +39,12 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """After a validation; `best` says whether it is the lowest so far."""
+    """After a validation; `best` says whether it is the lowest so far. `accuracy` is a classifier's."""
 
     step: int
     loss: float
     best: bool
+    accuracy: float | None = None
 
 
 Event = Stepped | Validated
@@ -62,13 +64,16 @@ class Fitted:
     @property
     def losses(self) -> dict[str, float]:
         recent = self.steps[-RECENT:]
-        best = min(self.validations, key=lambda v: v.loss)
-        return {
+        before, best = self.validations[0], min(self.validations, key=lambda v: v.loss)
+        losses = {
             "train_first": self.steps[0].loss,
             "train_last": sum(s.loss for s in recent) / len(recent),
-            "validation_before": self.validations[0].loss,
+            "validation_before": before.loss,
             "validation_after": best.loss,
         }
+        if before.accuracy is not None and best.accuracy is not None:
+            losses |= {"accuracy_before": before.accuracy, "accuracy_after": best.accuracy}
+        return losses
 
 
 class _NotFinite(LftregError):
@@ -77,17 +82,15 @@ class _NotFinite(LftregError):
 
 def fit(
     model: Any,
+    objective: Objective,
     train: Sequence[Row],
     validation: Sequence[Row],
     settings: Settings,
-    pad_id: int,
     listen: Listener,
-    words: frozenset[int] = frozenset(),
 ) -> Fitted:
     """Train the parameters of `model` that require a gradient. `settings` must be resolved.
 
-    `words` are the ids that prompt dropout may leave out. Raises LftregError (`not-finite`) with
-    the step when the loss or a gradient stops being a number.
+    Raises LftregError (`not-finite`) with the step when the loss or a gradient stops being a number.
     """
     import torch
     from accelerate import Accelerator
@@ -101,7 +104,8 @@ def fit(
     started = time.monotonic()
     tokens = 0
     steps: list[Stepped] = []
-    validations = [Validated(0, evaluate(model, validation, settings.batch_size, pad_id), best=True)]
+    held_out = objective.held_out(validation)
+    validations = [_validate(model, objective, held_out, settings, 0, math.inf)]
     listen(validations[0])
     best: dict[str, torch.Tensor] = _factors(model)
     best_step = 0
@@ -110,11 +114,11 @@ def fit(
     recent: deque[Stepped] = deque(maxlen=RECENT)
 
     model.train()
-    for step, group in enumerate(_steps(train, settings, words), start=1):
+    for step, group in enumerate(_steps(train, objective, settings), start=1):
         rate = _rate(step, settings)
         for options in optimizer.param_groups:
             options["lr"] = rate
-        loss = _step(accelerator, model, parameters, optimizer, group, settings, pad_id)
+        loss = _step(accelerator, model, objective, parameters, optimizer, group, settings)
         if not math.isfinite(loss):
             raise _NotFinite(
                 f"the loss became {loss} at step {step}",
@@ -126,13 +130,12 @@ def fit(
         listen(steps[-1])
 
         if step % every == 0 or step == settings.max_steps:
-            held_out = evaluate(model, validation, settings.batch_size, pad_id)
-            model.train()
-            improved = held_out < min(v.loss for v in validations)
-            validations.append(Validated(step, held_out, improved))
+            lowest = min(v.loss for v in validations)
+            validations.append(_validate(model, objective, held_out, settings, step, lowest))
             listen(validations[-1])
-            waiting = 0 if improved else waiting + 1
-            if improved:
+            model.train()
+            waiting = 0 if validations[-1].best else waiting + 1
+            if validations[-1].best:
                 best, best_step = _factors(model), step
             if waiting >= settings.patience:
                 break
@@ -141,7 +144,7 @@ def fit(
     return Fitted(best, tuple(steps), tuple(validations), best_step, early)
 
 
-def evaluate(model: Any, rows: Sequence[Row], batch_size: int, pad_id: int) -> float:
+def evaluate(model: Any, objective: Objective, rows: Sequence[Row], batch_size: int) -> float:
     """Mean loss over rows, in nats a learned token. No gradient, no dropout."""
     import torch
 
@@ -152,67 +155,31 @@ def evaluate(model: Any, rows: Sequence[Row], batch_size: int, pad_id: int) -> f
     ordered = sorted(rows, key=lambda row: len(row.ids))
     with torch.inference_mode():
         for start in range(0, len(ordered), 2 * batch_size):
-            total += float(loss_sum(model, ordered[start : start + 2 * batch_size], pad_id))
+            total += float(objective.loss_sum(model, ordered[start : start + 2 * batch_size]))
     return total / sum(row.learned for row in rows)
 
 
-def loss_sum(model: Any, rows: Sequence[Row], pad_id: int) -> torch.Tensor:
-    """Cross entropy summed over the learned tokens of some rows.
-
-    Rows are padded on the right, where causal attention never looks, so no mask is needed.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    longest = max(len(row.ids) for row in rows)
-
-    def padded(values: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
-        return torch.tensor([list(v) + [filler] * (longest - len(v)) for v in values], device=model.device)
-
-    ids = padded([row.ids for row in rows], pad_id)
-    labels = padded([row.labels for row in rows], IGNORED)[:, 1:]
-    learned = labels != IGNORED
-    return F.cross_entropy(_logits(model, ids, learned).float(), labels[learned], reduction="sum")
-
-
-def _logits(model: Any, ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-    """Logits (learned tokens, vocabulary) that predict the learned tokens of `ids` (rows, length).
-
-    The vocabulary is by far the widest layer, and prompts need none of it: the hidden states
-    that matter are picked before it. Models that do more than one product there (a soft cap, a
-    scale) take the long way round.
-    """
-    core = model.get_base_model()
-    head = core.get_output_embeddings()
-    decoder = core.base_model
-    if head is None or decoder is core or _shapes_logits(core.config):
-        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[:, :-1][learned]
-        return logits
-    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
-    picked: torch.Tensor = head(hidden[:, :-1][learned])
-    return picked
-
-
-def _shapes_logits(config: Any) -> bool:
-    """Whether a model changes its logits after the output layer."""
-    shaping = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
-    return any(getattr(config, name, None) not in (None, 1, 1.0) for name in shaping)
+def _validate(
+    model: Any, objective: Objective, rows: Sequence[Row], settings: Settings, step: int, lowest: float
+) -> Validated:
+    loss = evaluate(model, objective, rows, settings.batch_size)
+    return Validated(step, loss, loss < lowest, objective.accuracy(model, rows))
 
 
 def _step(
     accelerator: Any,
     model: Any,
+    objective: Objective,
     parameters: list[Any],
     optimizer: Any,
     group: list[list[Row]],
     settings: Settings,
-    pad_id: int,
 ) -> float:
     """One optimizer step over a group of micro-batches; returns its mean loss."""
     learned = sum(row.learned for batch in group for row in batch)
     total = 0.0
     for batch in group:
-        loss = loss_sum(model, batch, pad_id) / learned
+        loss = objective.loss_sum(model, batch) / learned
         accelerator.backward(loss)
         total += loss.item()
     norm = accelerator.clip_grad_norm_(parameters, settings.clip)
@@ -223,15 +190,14 @@ def _step(
     return total
 
 
-def _steps(train: Sequence[Row], settings: Settings, words: frozenset[int]) -> Iterator[list[list[Row]]]:
+def _steps(train: Sequence[Row], objective: Objective, settings: Settings) -> Iterator[list[list[Row]]]:
     """Groups of micro-batches, one a step, pass after pass, up to the number of steps."""
     assert settings.max_steps is not None
     made = 0
     epoch = 0
     while True:
         seed = settings.seed + epoch
-        rows = thinned(train, settings.prompt_dropout, words, seed) if settings.prompt_dropout else train
-        passing = list(batches(rows, settings.batch_size, seed))
+        passing = list(batches(objective.each_pass(train, seed), settings.batch_size, seed))
         for start in range(0, len(passing), settings.accumulate):
             if made == settings.max_steps:
                 return

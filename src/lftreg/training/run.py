@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import tempfile
 import time
@@ -14,18 +15,27 @@ from typing import Any
 from lftreg.errors import InvalidData, LftregError
 from lftreg.models.base import FoundBase, find_base
 from lftreg.models.configs import plain_config
-from lftreg.models.load import Loaded, load_base, load_chat
+from lftreg.models.load import Loaded, load_base, load_tokenizer, stop_ids
 from lftreg.models.targets import list_modules, resolve_targets
+from lftreg.models.tasks import CLASSIFY, LABELS, Task, training_task, unit_of
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Domain, Example, Split
 from lftreg.registry import Draft, Registry, Run, Version
+from lftreg.tensors import settle_header
 from lftreg.training.curve import CURVE, draw
 from lftreg.training.loop import Fitted, Listener, fit
 from lftreg.training.noise import noisy_embeddings
-from lftreg.training.rows import Rows, data_digest, encode, words_of
+from lftreg.training.objectives import Objective, make_objective
+from lftreg.training.objectives.classify import labels_of
+from lftreg.training.rows import Rows, data_digest
 from lftreg.training.settings import Settings, settings_from
 
 DEFAULT_LENGTH = 2048
+COUNTS_FROM_PADDING = (
+    "roberta",
+    "camembert",
+    "xlm-roberta",
+)  # their first position is behind that of the padding
 LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
 
 
@@ -36,6 +46,9 @@ class Plan:
     name: str
     domain: Domain
     base: FoundBase
+    task: Task
+    labels: tuple[str, ...]
+    objective: Objective
     settings: Settings
     targets: tuple[str, ...]
     rows: Mapping[Split, Rows]
@@ -45,6 +58,11 @@ class Plan:
     @property
     def examples(self) -> dict[str, int]:
         return {split: len(self.rows[split]) for split in SPLITS}
+
+    @property
+    def unit(self) -> str:
+        """What the loss is counted by."""
+        return unit_of(self.task.name)
 
     @property
     def left_out(self) -> int:
@@ -59,15 +77,19 @@ def train(
     registry: Registry | None = None,
     host: Host | None = None,
     listen: Listener = lambda event: None,
+    trust_code: bool = False,
     **options: Any,
 ) -> Version:
     """Train an adapter on a domain and register it. `options` are those of `Settings`.
 
-    `name` is the domain's where it is left out; `listen` hears of every step and validation.
-    Raises a subclass of LftregError, with nothing registered, where anything does not fit.
+    `name` is the domain's where it is left out; `listen` hears of every step and validation;
+    `trust_code` lets a base run Python of its own. Raises a subclass of LftregError, with nothing
+    registered, where anything does not fit.
     """
     registry = registry or Registry()
-    plan = make_plan(domain, name=name, base=base, registry=registry, host=host, **options)
+    plan = make_plan(
+        domain, name=name, base=base, registry=registry, host=host, trust_code=trust_code, **options
+    )
     return run_plan(plan, registry, listen)
 
 
@@ -78,46 +100,74 @@ def make_plan(
     base: str,
     registry: Registry,
     host: Host | None = None,
+    trust_code: bool = False,
     **options: Any,
 ) -> Plan:
     """Read the data, tokenise it, choose settings and targets. Reads no weights, needs no GPU."""
     host = host or Host()
     source = host.domain(domain) if isinstance(domain, str) else domain
-    found = find_base(base, registry)
-    given = settings_from(options, source.defaults)
-    examples: dict[Split, list[Example]] = {split: list(source.build(split, given.seed)) for split in SPLITS}
-    for split in ("train", "validation"):
-        if not examples[split]:
-            raise InvalidData(f"domain {source.name!r} has no {split} rows", "it needs at least one")
+    found = find_base(base, registry, trust_code=trust_code)
     config = found.config
-    chat = load_chat(found)
+    given = settings_from(options, source.defaults)
+    examples = _examples(source, given.seed)
+    everything = [example for rows in examples.values() for example in rows]
+    task = training_task(config, labelled=any(example.label is not None for example in everything))
+    labels = labels_of(everything) if task is CLASSIFY else ()
+    objective = make_objective(
+        task, load_tokenizer(found), stop_ids(found), prompt_dropout=given.prompt_dropout, labels=labels
+    )
     limit = _length_limit(config, given)
-    rows = {split: encode(examples[split], chat, limit, split) for split in SPLITS}
+    rows = {split: objective.encode(examples[split], limit, split) for split in SPLITS}
     settings = given.resolved(found.record.parameters, len(rows["train"]))
     notes: list[str] = []
-    modules = list_modules(config)
+    modules = list_modules(config, task, code=found.folder if found.code else None)
     targets = resolve_targets(modules, config["model_type"], settings.targets, host, tell=notes.append)
-    digest = data_digest(examples)
-    return Plan(name or source.name, source, found, settings, targets, rows, digest, tuple(notes))
+    return Plan(
+        name=name or source.name,
+        domain=source,
+        base=found,
+        task=task,
+        labels=labels,
+        objective=objective,
+        settings=settings,
+        targets=targets,
+        rows=rows,
+        data_digest=data_digest(examples),
+        notes=tuple(notes),
+    )
 
 
 def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda event: None) -> Version:
     """Load the base, train, and publish the best factors as a new version."""
+    import torch
+
     registry.check_name(plan.name)
     started = time.monotonic()
-    loaded = load_base(plan.base, plan.settings.dtype)
+    torch.manual_seed(plan.settings.seed)  # before the first number is drawn: a classifier's head is fresh
+    loaded = load_base(
+        plan.base, plan.settings.dtype, task=plan.task, labels=plan.labels, quantize=plan.settings.quantize
+    )
     model = _with_adapter(loaded, plan)
     train_rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
-    words = words_of(train_rows, loaded.chat)
     with noisy_embeddings(model, plan.settings.neftune):
-        fitted = fit(model, train_rows, validation, plan.settings, loaded.chat.pad_id, listen, words)
+        fitted = fit(model, plan.objective, train_rows, validation, plan.settings, listen)
     _check_alive(fitted, plan)
     return _publish(plan, model, fitted, time.monotonic() - started, registry)
+
+
+def _examples(source: Domain, seed: int) -> dict[Split, list[Example]]:
+    examples: dict[Split, list[Example]] = {split: list(source.build(split, seed)) for split in SPLITS}
+    for split in ("train", "validation"):
+        if not examples[split]:
+            raise InvalidData(f"domain {source.name!r} has no {split} rows", "it needs at least one")
+    return examples
 
 
 def _length_limit(config: Mapping[str, Any], settings: Settings) -> int:
     """The longest row: what was asked for, within what the base has positions for."""
     positions = config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_LENGTH
+    if config["model_type"] in COUNTS_FROM_PADDING:
+        positions -= config.get("pad_token_id", 1) + 1
     return min(settings.max_length or DEFAULT_LENGTH, int(positions))
 
 
@@ -134,10 +184,14 @@ def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
         lora_dropout=settings.dropout,
         target_modules=list(plan.targets),
         fan_in_fan_out=_has_conv1d(loaded.model, plan.targets),
-        task_type="CAUSAL_LM",
+        task_type=plan.task.peft,
+        modules_to_save=list(loaded.fresh) or None,
     )
     model = get_peft_model(loaded.model, lora)
-    strays = [n for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n]
+    own = (".lora_", ".modules_to_save.")  # the second is a classifier's head
+    strays = [
+        n for n, p in model.named_parameters() if p.requires_grad and not any(part in n for part in own)
+    ]
     if strays:
         raise LftregError(f"{strays[0]} would be trained too, and is no part of the adapter", code="stray")
     if settings.gradient_checkpointing:
@@ -177,17 +231,20 @@ def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: R
     run = Run(
         seed=plan.settings.seed,
         data_digest=plan.data_digest,
-        settings=plan.settings.as_dict() | {"steps": len(fitted.steps), "best_step": fitted.best_step},
+        settings=plan.settings.as_dict()
+        | {"task": plan.task.name, "steps": len(fitted.steps), "best_step": fitted.best_step},
         libraries=_libraries(),
         losses=fitted.losses,
         examples=plan.examples,
         tokens=fitted.steps[-1].tokens,
         seconds=seconds,
     )
-    title = f"{plan.name} on {plan.base.record.id}"
+    curve = draw(f"{plan.name} on {plan.base.record.id}", fitted.steps, fitted.validations, plan.unit)
+    metadata = {"format": "pt"} | ({LABELS: json.dumps(plan.labels)} if plan.labels else {})
     with tempfile.TemporaryDirectory(prefix="lftreg-") as folder:
         weights = Path(folder) / "adapter_model.safetensors"
-        save_file(dict(sorted(fitted.factors.items())), weights, metadata={"format": "pt"})
+        save_file(dict(sorted(fitted.factors.items())), weights, metadata=metadata)
+        settle_header(weights)
         return registry.publish(
             Draft(
                 name=plan.name,
@@ -196,7 +253,7 @@ def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: R
                 weights=weights,
                 config=plain_config(model.peft_config["default"], plan.base.record.id),
                 domain=plan.domain.name,
-                attachments={CURVE: draw(title, fitted.steps, fitted.validations)},
+                attachments={CURVE: curve},
                 run=run,
             )
         )

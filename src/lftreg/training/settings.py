@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from lftreg.errors import UsageError
+from lftreg.models.quantize import check_kind
 
 # (up to this many base parameters, learning rate)
 LEARNING_RATES = (
@@ -56,6 +57,7 @@ class Settings:
     clip: float = 1.0
     patience: int = 2
     dtype: str = "auto"
+    quantize: str | None = None
     gradient_checkpointing: bool = False
     seed: int = 0
 
@@ -67,6 +69,7 @@ class Settings:
             _require(value is None or value >= 1, name, value, "1 or more")
         _require(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "between 0 and 1, such as 2e-4")
         _require(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
+        check_kind(self.quantize)
         _require(0 <= self.neftune < math.inf, "neftune", self.neftune, "0 or more; 5 is usual")
         for name in ("dropout", "prompt_dropout"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
+from lftreg.cli.options import DECODING, QUANTIZE, TRUST
 from lftreg.errors import InvalidData, UsageError
 
 if TYPE_CHECKING:
@@ -21,28 +22,11 @@ HELP = "/use REF switches, /reset forgets, /quit or Ctrl-D ends"
 
 @define("chat", examples=("lftreg chat advisor_desk", "lftreg chat customer_support base:starter"))
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
-@click.option(
-    "--max-tokens", type=int, default=128, show_default=True, metavar="N", help="The longest answer."
-)
-@click.option(
-    "--temperature",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="X",
-    help="0 takes the likeliest word.",
-)
-@click.option(
-    "--top-p",
-    type=float,
-    default=1.0,
-    show_default=True,
-    metavar="X",
-    help="Sample from this share of the likely.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the sampling.")
+@DECODING
+@QUANTIZE
+@TRUST
 def command(
-    context: Context, refs: Sequence[str], max_tokens: int, temperature: float, top_p: float, seed: int
+    context: Context, refs: Sequence[str], quantize: str | None, trust_remote_code: bool, **decoding: Any
 ) -> None:
     """Talk with an adapter.
 
@@ -52,10 +36,11 @@ def command(
         raise UsageError("chat has no --json", "`lftreg generate --json` answers for scripts")
     from lftreg.models.generate import Decoding, Speaker
 
-    decoding = Decoding(max_tokens, temperature, top_p, seed)
-    speaker = Speaker(list(dict.fromkeys(refs)), context.registry)
+    chosen = Decoding(**decoding)
+    unique = list(dict.fromkeys(refs))
+    speaker = Speaker(unique, context.registry, quantize=quantize, trust_code=trust_remote_code)
     context.out.note(f"{speaker.refs[0]} is listening. {HELP}")
-    Conversation(context, speaker, decoding).run()
+    Conversation(context, speaker, chosen).run()
 
 
 class Conversation:

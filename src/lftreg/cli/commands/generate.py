@@ -6,12 +6,13 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
+from lftreg.cli.options import DECODING, QUANTIZE, TRUST
 from lftreg.errors import InvalidData, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -42,36 +43,18 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="A prompt a line; - reads stdin.",
 )
-@click.option(
-    "--max-tokens", type=int, default=128, show_default=True, metavar="N", help="The longest answer."
-)
-@click.option(
-    "--temperature",
-    type=float,
-    default=0.0,
-    show_default=True,
-    metavar="X",
-    help="0 takes the likeliest word.",
-)
-@click.option(
-    "--top-p",
-    type=float,
-    default=1.0,
-    show_default=True,
-    metavar="X",
-    help="Sample from this share of the likely.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the sampling.")
+@DECODING
+@QUANTIZE
+@TRUST
 def command(
     context: Context,
     ref: str,
     prompts: Sequence[str],
     others: Sequence[str],
     file: Path | None,
-    max_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    quantize: str | None,
+    trust_remote_code: bool,
+    **decoding: Any,
 ) -> None:
     """Answer prompts with an adapter, or with several side by side.
 
@@ -84,13 +67,15 @@ def command(
 
     from lftreg.models.generate import Decoding, Speaker
 
-    decoding = Decoding(max_tokens, temperature, top_p, seed)
-    speaker = Speaker(refs, context.registry)
-    answers = {one: speaker.answer(one, asked, decoding) for one in refs}
+    chosen = Decoding(**decoding)
+    speaker = Speaker(refs, context.registry, quantize=quantize, trust_code=trust_remote_code)
+    answers = {one: speaker.answer(one, asked, chosen) for one in refs}
     rows = [
         {
             "ref": one,
-            "outputs": [{"prompt": a.prompt, "text": a.text, "tokens": a.tokens} for a in made],
+            "outputs": [
+                {"prompt": a.prompt, "text": a.text, "tokens": a.tokens, "scores": a.scores} for a in made
+            ],
         }
         for one, made in answers.items()
     ]

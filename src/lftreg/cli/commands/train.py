@@ -13,6 +13,7 @@ import click
 from lftreg.cli import documents
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
+from lftreg.cli.options import QUANTIZE, TRUST
 from lftreg.cli.tables import count, print_fields, short, size
 from lftreg.errors import UsageError
 
@@ -76,8 +77,10 @@ if TYPE_CHECKING:
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), help="How the base is kept in memory."
 )
+@QUANTIZE
 @click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, a third more time.")
 @click.option("--seed", type=int, metavar="N", help="Seed of the factors and of the order of rows (0).")
+@TRUST
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 def command(
     context: Context,
@@ -86,6 +89,7 @@ def command(
     name: str | None,
     base: str | None,
     dry_run: bool,
+    trust_remote_code: bool,
     **options: Any,
 ) -> None:
     """Train an adapter on a domain or on your own data.
@@ -94,7 +98,7 @@ def command(
     Ctrl-C registers nothing.
     """
     sources = _sources(context, domains, data, name)
-    asked = {"base": base or context.settings.base, **options}
+    asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
     if dry_run:
         _show_plans(context, [_plan(context, source, name, asked) for source in sources])
         return
@@ -219,6 +223,8 @@ def _render(versions: Sequence[Version], console: Console) -> None:
 
 
 def _summary(version: Version) -> dict[str, str | None]:
+    from lftreg.models.tasks import unit_of
+
     run = version.run
     assert run is not None
     losses, rows = run.losses, run.examples
@@ -226,7 +232,11 @@ def _summary(version: Version) -> dict[str, str | None]:
     return {
         "trained": f"{version.ref}  {short(version.digest)}  {size(version.bytes)}",
         "loss": f"validation {losses['validation_before']:.3f} -> {losses['validation_after']:.3f}, "
-        f"training {losses['train_first']:.3f} -> {losses['train_last']:.3f} (nats a token)",
+        f"training {losses['train_first']:.3f} -> {losses['train_last']:.3f} "
+        f"(nats a {unit_of(run.settings.get('task', ''))})",
+        "accuracy": None
+        if "accuracy_after" not in losses
+        else f"validation {losses['accuracy_before']:.1%} -> {losses['accuracy_after']:.1%}",
         "parameters": f"{version.trainable_parameters:,} trained of {whole:,} "
         f"({version.trainable_parameters / whole:.2%})",
         "rows": ", ".join(f"{number} {split}" for split, number in rows.items()),

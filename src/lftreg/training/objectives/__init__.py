@@ -1,0 +1,59 @@
+"""What a model learns, one file a kind: how an example becomes a row, and what the loss of rows is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lftreg.models.tasks import CAUSAL, CLASSIFY, SEQ2SEQ, Task
+from lftreg.plugins.types import Example
+from lftreg.training.rows import Row, Rows
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Objective(Protocol):
+    """A kind of learning. Losses are sums, in nats, over all that rows learn."""
+
+    def encode(self, examples: Sequence[Example], limit: int, split: str) -> Rows:
+        """Rows of at most `limit` ids. Raises InvalidData that names the first example that teaches nothing."""
+
+    def each_pass(self, rows: Sequence[Row], seed: int) -> Sequence[Row]:
+        """The rows as one pass over the data sees them."""
+
+    def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows as every validation sees them."""
+
+    def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+        """The loss of a model on some rows, which may differ in length."""
+
+    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
+        """The share of rows that the model gets right; None where right and wrong mean nothing."""
+
+
+def make_objective(
+    task: Task,
+    tokenizer: Any,
+    stop_ids: Sequence[int] = (),
+    *,
+    prompt_dropout: float = 0.0,
+    labels: Sequence[str] = (),
+) -> Objective:
+    """The objective of a task. `labels` are a classifier's, in the order of its logits."""
+    if task is CAUSAL:
+        from lftreg.models.chat import Chat
+        from lftreg.training.objectives.causal import Causal
+
+        return Causal(Chat(tokenizer, stop_ids), prompt_dropout)
+    if task is SEQ2SEQ:
+        from lftreg.training.objectives.seq2seq import Seq2Seq
+
+        return Seq2Seq(tokenizer)
+    if task is CLASSIFY:
+        from lftreg.training.objectives.classify import Classify
+
+        return Classify(tokenizer, tuple(labels))
+    from lftreg.training.objectives.masked import Masked
+
+    return Masked(tokenizer)

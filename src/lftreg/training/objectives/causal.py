@@ -1,0 +1,150 @@
+"""Answers, word by word: what a causal language model learns of conversations and of plain texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lftreg.errors import InvalidData
+from lftreg.models.chat import Chat
+from lftreg.plugins.types import Example, Message
+from lftreg.training.objectives.padding import padded
+from lftreg.training.rows import IGNORED, Row, Rows, within
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Causal:
+    """Answers and their stop tokens are learned, prompts are not; of a bare text, all of it.
+
+    `prompt_dropout` is the share of a prompt's words that each pass leaves out anew.
+    """
+
+    def __init__(self, chat: Chat, prompt_dropout: float = 0.0) -> None:
+        self.chat = chat
+        self.prompt_dropout = prompt_dropout
+        self._words: frozenset[int] | None = None
+
+    def encode(self, examples: Sequence[Example], limit: int, split: str) -> Rows:
+        """Rows that are each proven to teach an answer and where it ends."""
+        rows: list[Row] = []
+        for number, example in enumerate(examples, start=1):
+            where = f"{split} row {number}"
+            if example.text and example.label is None:
+                rows += _pieces(example.text, self.chat, limit)
+                continue
+            messages = example.messages or _as_conversation(example)
+            if not all(m.content.strip() for m in messages if m.role == "assistant"):
+                raise InvalidData(
+                    f"{where} has no answer to learn from", "give it a response", code="empty-answer"
+                )
+            rows.append(_row(messages, self.chat))
+            _prove(rows[-1], self.chat, where)
+        return within(rows, limit, split)
+
+    def each_pass(self, rows: Sequence[Row], seed: int) -> Sequence[Row]:
+        if not self.prompt_dropout:
+            return rows
+        if self._words is None:
+            self._words = words_of(rows, self.chat)
+        return thinned(rows, self.prompt_dropout, self._words, seed)
+
+    def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
+        return rows
+
+    def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+        """Cross entropy summed over the learned tokens of some rows.
+
+        Rows are padded on the right, where causal attention never looks, so no mask is needed.
+        """
+        import torch.nn.functional as F
+
+        ids = padded([row.ids for row in rows], self.chat.pad_id, model.device)
+        labels = padded([row.labels for row in rows], IGNORED, model.device)[:, 1:]
+        learned = labels != IGNORED
+        return F.cross_entropy(_logits(model, ids, learned).float(), labels[learned], reduction="sum")
+
+    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
+        return None
+
+
+def words_of(rows: Sequence[Row], chat: Chat) -> frozenset[int]:
+    """Ids in these rows that stand for letters or digits: not the template's marks, not punctuation."""
+    seen = {id_ for row in rows for id_ in row.ids} - set(chat.tokenizer.all_special_ids)
+    return frozenset(id_ for id_ in seen if any(c.isalnum() for c in chat.tokenizer.decode([id_])))
+
+
+def thinned(rows: Sequence[Row], share: float, words: frozenset[int], seed: int) -> list[Row]:
+    """Rows whose prompts have lost a random `share` of their words; answers stay whole.
+
+    Word dropout (Iyyer et al. 2015, doi 10.3115/v1/P15-1162): with a few wordings a question, what is
+    learned is to go by several words of it, and not by one that happens to be telling.
+    """
+    dice = random.Random(seed)
+    made = []
+    for row in rows:
+        kept = [
+            at
+            for at, (id_, label) in enumerate(zip(row.ids, row.labels, strict=True))
+            if label != IGNORED or id_ not in words or dice.random() >= share
+        ]
+        made.append(Row(tuple(row.ids[at] for at in kept), tuple(row.labels[at] for at in kept)))
+    return made
+
+
+def _as_conversation(example: Example) -> tuple[Message, ...]:
+    """A labelled text, for a model that answers with words: the label is the answer."""
+    return Message("user", example.text), Message("assistant", example.label or "")
+
+
+def _pieces(text: str, chat: Chat, limit: int) -> list[Row]:
+    """A bare text in rows of at most `limit` ids, its end marked: of a text a part is as good as the whole."""
+    ids = [*chat.tokenizer(text, add_special_tokens=False)["input_ids"], chat.eos_id]
+    cut = [tuple(ids[at : at + limit]) for at in range(0, len(ids), limit)]
+    return [Row(piece, piece) for piece in cut if len(piece) > 1]
+
+
+def _row(messages: Sequence[Message], chat: Chat) -> Row:
+    ids: list[int] = []
+    labels: list[int] = []
+    for segment in chat.segments(messages):
+        ids += segment.ids
+        labels += segment.ids if segment.supervised else [IGNORED] * len(segment.ids)
+    return Row(tuple(ids), tuple(labels))
+
+
+def _prove(row: Row, chat: Chat, where: str) -> None:
+    """More is learned than the stop token, and the stop token is the last of it."""
+    learned = [label for label in row.labels if label != IGNORED]
+    if len(learned) < 2 or learned[-1] not in chat.stop_ids:
+        raise InvalidData(
+            f"the answer of {where} does not end in a stop token: what learns from it never stops",
+            "the base's chat template and its eos_token disagree",
+            code="no-stop",
+        )
+
+
+def _logits(model: Any, ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
+    """Logits (learned tokens, vocabulary) that predict the learned tokens of `ids` (rows, length).
+
+    The vocabulary is by far the widest layer, and prompts need none of it: the hidden states
+    that matter are picked before it. Models that do more than one product there (a soft cap, a
+    scale) take the long way round.
+    """
+    core = model.get_base_model()
+    head = core.get_output_embeddings()
+    decoder = core.base_model
+    if head is None or decoder is core or _shapes_logits(core.config):
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[:, :-1][learned]
+        return logits
+    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    picked: torch.Tensor = head(hidden[:, :-1][learned])
+    return picked
+
+
+def _shapes_logits(config: Any) -> bool:
+    """Whether a model changes its logits after the output layer."""
+    shaping = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+    return any(getattr(config, name, None) not in (None, 1, 1.0) for name in shaping)

@@ -1,0 +1,60 @@
+"""Answers to a text that is read as a whole first: what T5 and its like learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lftreg.errors import InvalidData
+from lftreg.models.sources import answer_ids, pad_id_of, source_ids
+from lftreg.plugins.types import Example, Message
+from lftreg.training.objectives.padding import attended, padded
+from lftreg.training.rows import IGNORED, Row, Rows, within
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Seq2Seq:
+    """A row's ids go to the encoder, its labels are the last answer and the token that ends it."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.pad_id = pad_id_of(tokenizer)
+
+    def encode(self, examples: Sequence[Example], limit: int, split: str) -> Rows:
+        rows = []
+        for number, example in enumerate(examples, start=1):
+            if not example.response.strip():
+                raise InvalidData(
+                    f"{split} row {number} has no answer to learn from",
+                    "a sequence-to-sequence base learns prompts and responses, or texts and labels",
+                    code="empty-answer",
+                )
+            asked = example.messages[:-1] or (Message("user", example.text),)
+            source = source_ids(self.tokenizer, asked)
+            rows.append(Row(tuple(source), tuple(answer_ids(self.tokenizer, example.response))))
+        return within(rows, limit, split)
+
+    def each_pass(self, rows: Sequence[Row], seed: int) -> Sequence[Row]:
+        return rows
+
+    def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
+        return rows
+
+    def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+        """Cross entropy summed over the tokens of the answers."""
+        import torch.nn.functional as F
+
+        sources = [row.ids for row in rows]
+        labels = padded([row.labels for row in rows], IGNORED, model.device)
+        logits = model(
+            input_ids=padded(sources, self.pad_id, model.device),
+            attention_mask=attended(sources, model.device),
+            labels=labels,
+        ).logits
+        learned = labels != IGNORED
+        return F.cross_entropy(logits[learned].float(), labels[learned], reduction="sum")
+
+    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
+        return None

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lftreg.errors import InvalidData
+from lftreg.models.base import find_base
+from lftreg.models.chat import Chat
+from lftreg.models.load import load_chat
+from lftreg.plugins.types import Example, Message
+from lftreg.training.objectives.causal import Causal, thinned, words_of
+from lftreg.training.rows import IGNORED
+
+PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")
+TURNS = Example(
+    (
+        Message("system", "Be brief."),
+        Message("user", "Hello"),
+        Message("assistant", "Good day."),
+        Message("user", "Where is it?"),
+        Message("assistant", "On the van."),
+    )
+)
+
+
+@pytest.fixture(params=["tiny_llama", "tiny_gpt2"])
+def chat(request: pytest.FixtureRequest) -> Chat:
+    folder: Path = request.getfixturevalue(request.param)
+    return load_chat(find_base(str(folder)))
+
+
+def learned_text(chat: Chat, labels: tuple[int, ...]) -> str:
+    return chat.tokenizer.decode([label for label in labels if label != IGNORED])
+
+
+def test_only_answers_are_learned_each_with_its_stop_token(chat: Chat) -> None:
+    (row,) = Causal(chat).encode([TURNS], 256, "train").rows
+    text = learned_text(chat, row.labels)
+    stop = chat.tokenizer.decode([chat.eos_id])
+    assert [part.strip() for part in text.split(stop)] == ["Good day.", "On the van.", ""]
+
+
+def test_what_is_trained_before_an_answer_is_what_generation_is_given(chat: Chat) -> None:
+    for example in (PAIR, TURNS):
+        (row,) = Causal(chat).encode([example], 256, "train").rows
+        prompt = chat.prompt_ids(example.messages[:-1])
+        assert list(row.ids[: len(prompt)]) == prompt
+        assert row.labels[len(prompt)] != IGNORED
+
+
+def test_labels_are_the_ids_themselves(chat: Chat) -> None:
+    (row,) = Causal(chat).encode([TURNS], 256, "train").rows
+    assert all(label in (IGNORED, id_) for id_, label in zip(row.ids, row.labels, strict=True))
+
+
+def test_a_row_over_the_limit_is_left_out_whole(chat: Chat) -> None:
+    long = Example.pair("Tell me all.", "word " * 300)
+    rows = Causal(chat).encode([PAIR, long], 100, "train")
+    assert len(rows) == 1
+    assert rows.too_long == 1
+    assert rows.longest > 300
+
+
+def test_rows_that_are_all_too_long_are_refused(chat: Chat) -> None:
+    with pytest.raises(InvalidData, match="every train row is longer than 4 tokens"):
+        Causal(chat).encode([PAIR], 4, "train")
+
+
+def test_an_empty_answer_is_named_by_its_row(chat: Chat) -> None:
+    with pytest.raises(InvalidData, match="train row 2 has no answer"):
+        Causal(chat).encode([PAIR, Example.pair("And this?", "")], 100, "train")
+
+
+def test_pad_equal_to_eos_still_learns_the_stop(tiny_llama: Path) -> None:
+    chat = load_chat(find_base(str(tiny_llama)))
+    chat.tokenizer.pad_token = chat.tokenizer.eos_token
+    (row,) = Causal(Chat(chat.tokenizer)).encode([PAIR], 100, "train").rows
+    assert row.labels[-1] == chat.eos_id or IGNORED in row.labels[-2:]
+    assert chat.eos_id in row.labels
+
+
+def test_prompt_dropout_takes_words_of_prompts_and_nothing_else(chat: Chat) -> None:
+    rows = Causal(chat).encode([PAIR, TURNS] * 20, 256, "train").rows
+    words = words_of(rows, chat)
+    thin = thinned(rows, 0.5, words, seed=1)
+    assert thin == thinned(rows, 0.5, words, seed=1)
+    assert thin != thinned(rows, 0.5, words, seed=2)
+    assert sum(len(row.ids) for row in thin) < sum(len(row.ids) for row in rows)
+    for before, after in zip(rows, thin, strict=True):
+        assert [x for x in after.labels if x != IGNORED] == [x for x in before.labels if x != IGNORED]
+        assert [x for x in after.ids if x not in words] == [x for x in before.ids if x not in words]
+    assert thinned(rows, 0.0, words, seed=1) == list(rows)
+
+
+def test_a_bare_text_is_learned_whole_in_pieces_and_its_end_is_marked(chat: Chat) -> None:
+    text = "The lamp by the door is lit at four. " * 20
+    rows = Causal(chat).encode([Example.passage(text)], 64, "train").rows
+    assert max(len(row.ids) for row in rows) <= 64
+    assert all(row.ids == row.labels for row in rows)
+    ids = [id_ for row in rows for id_ in row.ids]
+    assert ids[-1] == chat.eos_id
+    assert chat.tokenizer.decode(ids[:-1]).strip() == text.strip()
+
+
+def test_a_label_is_the_answer_of_a_model_that_answers_with_words(chat: Chat) -> None:
+    labelled, asked = Example.passage("Cheap watches!", "spam"), Example.pair("Cheap watches!", "spam")
+    assert Causal(chat).encode([labelled], 64, "train") == Causal(chat).encode([asked], 64, "train")
