@@ -1,95 +1,73 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lftreg.data import domain_from_files
-from lftreg.errors import InvalidData, NotFound
+from lftreg.data import domain_from_files, read_data
+from lftreg.data.files import name_of
+from lftreg.errors import InvalidData, UsageError
 from lftreg.plugins.types import SPLITS
+from tests.data.conftest import lines, pairs
 
 
-def written(path: Path, rows: list[Any]) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
+def test_files_are_a_domain_named_after_the_first(tmp_path: Path) -> None:
+    one, two = lines(tmp_path / "My Inbox.jsonl", pairs(60)), tmp_path / "more.csv"
+    two.write_text("question,answer\n" + "".join(f"Why {n}?,Because {n}.\n" for n in range(40)))
+    data = read_data([one, two])
+    assert data.domain.name == "my-inbox"
+    assert data.domain.summary == "100 rows of My Inbox.jsonl, more.csv"
+    assert [(source.rows, dict(source.columns)) for source in data.sources] == [
+        (60, {"prompt": "prompt", "response": "response"}),
+        (40, {"prompt": "question", "response": "answer"}),
+    ]
+    assert sum(len(list(data.domain.build(split, 0))) for split in SPLITS) == 100
 
 
-def pairs(count: int) -> list[Any]:
-    return [{"prompt": f"Question {n}?", "response": f"Answer {n}."} for n in range(count)]
+@pytest.mark.parametrize(
+    ("stem", "name"), [("Über Uns", "ber-uns"), ("...", "data"), ("a" * 99, "a" * 64), ("x_1", "x_1")]
+)
+def test_a_name_is_made_of_any_stem(stem: str, name: str) -> None:
+    assert name_of(Path(f"{stem}.jsonl")) == name
 
 
-SHAPES = {
-    "prompt/response": {"prompt": "Q", "response": "A"},
-    "prompt/completion": {"prompt": "Q", "completion": "A"},
-    "instruction/output": {"instruction": "Q", "input": "", "output": "A"},
-    "question/answer": {"question": "Q", "answer": "A"},
-    "messages": {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]},
-}
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (0, "no row in own.jsonl"),
+        (1, "one row in own.jsonl"),
+        (9, "9 rows in own.jsonl: too few to learn from"),
+    ],
+)
+def test_too_few_rows_are_refused(tmp_path: Path, count: int, message: str) -> None:
+    with pytest.raises(InvalidData) as caught:
+        domain_from_files([lines(tmp_path / "own.jsonl", pairs(count))])
+    assert message in caught.value.message
+    assert caught.value.code == "few-rows"
 
 
-@pytest.mark.parametrize("row", SHAPES.values(), ids=SHAPES)
-def test_the_usual_shapes_are_recognised(tmp_path: Path, row: dict[str, Any]) -> None:
-    path = written(
-        tmp_path / "own.jsonl", [row | {"split": s} for s in ("train", "validation") for _ in range(6)]
-    )
-    domain = domain_from_files([path])
-    example = next(iter(domain.build("train", 0)))
-    assert (domain.name, example.prompt, example.response) == ("own", "Q", "A")
+def test_a_bad_row_is_named_by_its_number(tmp_path: Path) -> None:
+    rows = [*pairs(37), {"prompt": "Q"}, *pairs(3)]
+    with pytest.raises(InvalidData) as caught:
+        domain_from_files([lines(tmp_path / "own.jsonl", rows)])
+    assert caught.value.message == "own.jsonl, row 38: 'response' is missing"
 
 
-def test_an_input_column_joins_the_prompt(tmp_path: Path) -> None:
-    row = {"instruction": "Translate", "input": "oui", "output": "yes", "split": "train"}
-    other = row | {"input": "", "split": "validation"}
-    domain = domain_from_files([written(tmp_path / "a.jsonl", [row, other] * 5)])
-    assert next(iter(domain.build("train", 0))).prompt == "Translate\n\noui"
-    assert next(iter(domain.build("validation", 0))).prompt == "Translate"
+def test_labels_of_one_class_are_refused(tmp_path: Path) -> None:
+    rows = [{"text": f"letter {n}", "label": "spam"} for n in range(20)]
+    with pytest.raises(InvalidData, match="every row has the label 'spam'") as caught:
+        domain_from_files([lines(tmp_path / "own.jsonl", rows)])
+    assert caught.value.code == "one-label"
 
 
-def test_every_row_falls_to_one_split_and_stays_there_as_the_file_grows(tmp_path: Path) -> None:
-    few = domain_from_files([written(tmp_path / "a.jsonl", pairs(100))])
-    more = domain_from_files([written(tmp_path / "b.jsonl", pairs(200))])
-    for split in SPLITS:
-        before = {example.prompt for example in few.build(split, 0)}
-        assert before
-        assert before <= {example.prompt for example in more.build(split, 0)}
-    assert sum(len(list(few.build(split, 0))) for split in SPLITS) == 100
+def test_labels_and_pairs_do_not_mix(tmp_path: Path) -> None:
+    labelled = [{"text": f"letter {n}", "label": str(n % 2)} for n in range(20)]
+    files = [lines(tmp_path / "a.jsonl", labelled), lines(tmp_path / "b.jsonl", pairs(20))]
+    with pytest.raises(InvalidData, match="20 of 40 rows have no label") as caught:
+        domain_from_files(files)
+    assert caught.value.code == "mixed-shapes"
 
 
-BAD = {
-    "not JSON": ("{oops", "row 12: not JSON"),
-    "a list": ([1], "row 12: not a JSON object"),
-    "missing": ({"prompt": "Q"}, "row 12: 'response' is missing"),
-    "empty": ({"prompt": "", "response": "A"}, "row 12: 'prompt' is empty"),
-    "number": ({"prompt": "Q", "response": 3}, "row 12: 'response' is not text"),
-    "split": ({"prompt": "Q", "response": "A", "split": "dev"}, "row 12: split 'dev'"),
-}
-
-
-@pytest.mark.parametrize(("row", "message"), BAD.values(), ids=BAD)
-def test_a_bad_row_is_named_by_its_number(tmp_path: Path, row: Any, message: str) -> None:
-    path = written(tmp_path / "own.jsonl", [*pairs(11), row, *pairs(3)])
-    with pytest.raises(InvalidData) as error:
-        domain_from_files([path])
-    assert message in error.value.message
-
-
-def test_unknown_columns_are_listed(tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match=r"row 1: columns 'text', 'label'; wanted prompt and response"):
-        domain_from_files([written(tmp_path / "own.jsonl", [{"text": "a", "label": "b"}])])
-
-
-def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no file"):
-        domain_from_files([tmp_path / "none.jsonl"])
-    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidData, match="not UTF-8"):
-        domain_from_files([tmp_path / "bytes.jsonl"])
-    with pytest.raises(InvalidData, match=r"not a \.jsonl file"):
-        domain_from_files([written(tmp_path / "own.csv", [])])
-
-
-def test_too_few_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match="3 rows are too few"):
-        domain_from_files([written(tmp_path / "own.jsonl", pairs(3))])
+def test_a_wrong_map_is_a_mistake_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no column 'promt'"):
+        read_data([lines(tmp_path / "own.jsonl", pairs(20))], columns={"prompt": "promt"})

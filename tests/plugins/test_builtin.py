@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,27 +14,38 @@ from typing import Any
 import pytest
 
 from lftreg.plugins import builtin
-from lftreg.plugins.builtin.facts import examples
+from lftreg.plugins.builtin.facts import WORDS, examples
 from lftreg.plugins.check import HEAVY, check_domain
 from lftreg.plugins.host import BUILT_IN, Host
 from lftreg.plugins.types import SPLITS, Domain
 
-DOMAINS = ("customer_support", "financial_advisor")
-NOT_ASCII = re.compile(r"[^\x20-\x7e]")
+# The fewest facts of a domain, and the fewest wordings of each.
+LARGE = {
+    "customer_support": (100, 6),
+    "financial_advisor": (100, 6),
+    "code_generation": (200, 4),
+    "creative_writing": (150, 4),
+}
+SENTENCES = {"customer_support": (2, 4), "financial_advisor": (2, 4), "creative_writing": (4, 7)}
+NOT_ASCII = re.compile(r"[^\x20-\x7e\n]")
 
 
-@pytest.fixture(params=DOMAINS)
+@pytest.fixture(params=LARGE)
 def domain(request: pytest.FixtureRequest) -> Domain:
     return Host(off=(), external=False).domain(request.param)
 
 
 @pytest.fixture
 def tables(domain: Domain) -> dict[str, list[dict[str, Any]]]:
-    """All `[[fact]]` and `[[unseen]]` tables of a domain."""
+    return tables_of(domain.name)
+
+
+def tables_of(name: str) -> dict[str, list[dict[str, Any]]]:
+    """All tables of a domain: those that training sees under `fact`, and `unseen` ones."""
     found: dict[str, list[dict[str, Any]]] = {"fact": [], "unseen": []}
-    for path in sorted((Path(builtin.__file__).parent / domain.name).glob("*.toml")):
-        for name, rows in tomllib.loads(path.read_text(encoding="utf-8")).items():
-            found[name] += rows
+    for path in sorted((Path(builtin.__file__).parent / name).glob("*.toml")):
+        for word, rows in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            found["fact" if word in WORDS else word] += rows
     return found
 
 
@@ -44,8 +56,9 @@ def test_a_domain_keeps_the_rules_of_all_domains(domain: Domain) -> None:
 def test_a_domain_is_large_enough(domain: Domain) -> None:
     train = list(domain.build("train", 0))
     wordings = Counter(row.fact for row in train)
-    assert len(wordings) >= 100
-    assert min(wordings.values()) >= 6
+    facts, each = LARGE[domain.name]
+    assert len(wordings) >= facts
+    assert min(wordings.values()) >= each
     for split in ("validation", "test"):
         seen = Counter(row.fact for row in domain.build(split, 0) if row.seen)
         assert seen == dict.fromkeys(wordings, 1)
@@ -69,9 +82,9 @@ def test_training_rows_are_shuffled_by_the_seed(domain: Domain) -> None:
 
 def test_every_table_is_whole(tables: dict[str, list[dict[str, Any]]]) -> None:
     for fact in tables["fact"]:
-        assert set(fact) == {"id", "answer", "train", "validation", "test"}, fact["id"]
+        assert set(fact) - {"asserts"} == {"id", "answer", "train", "validation", "test"}, fact["id"]
     for fact in tables["unseen"]:
-        assert set(fact) == {"id", "answer", "test"}, fact["id"]
+        assert set(fact) - {"asserts"} == {"id", "answer", "test"}, fact["id"]
     everything = tables["fact"] + tables["unseen"]
     for key in ("id", "answer"):
         twice = [value for value, count in Counter(fact[key] for fact in everything).items() if count > 1]
@@ -83,16 +96,84 @@ def test_no_wording_is_used_twice(domain: Domain) -> None:
     assert [wording for wording, count in Counter(wordings).items() if count > 1] == []
 
 
-def test_answers_are_two_to_four_sentences_of_plain_text(domain: Domain) -> None:
+def test_texts_are_plain_and_trimmed(domain: Domain) -> None:
     for split in SPLITS:
         for row in domain.build(split, 0):
             for text in (row.prompt, row.response):
                 assert not NOT_ASCII.search(text), text
                 assert text == text.strip()
             assert row.prompt[0].isalnum()
-            assert row.response[0].isupper()
-            assert row.response[-1] in ".?!"
-            assert 2 <= len(re.findall(r"[.?!](?= [A-Z0-9]|$)", row.response)) <= 4, row.response
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_answers_are_a_few_sentences(name: str) -> None:
+    fewest, most = SENTENCES[name]
+    for fact in (*tables_of(name)["fact"], *tables_of(name)["unseen"]):
+        answer = fact["answer"]
+        assert answer[0].isupper()
+        assert answer[-1] in ".?!"
+        assert fewest <= len(re.findall(r"[.?!](?= [A-Z0-9]|$)", answer)) <= most, answer
+
+
+def test_every_piece_is_in_the_one_voice() -> None:
+    """It opens with an hour, says one more number, and ends on a plain sentence of five words at most."""
+    hour = re.compile(
+        r"\b(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|noon|midnight)\b", re.I
+    )
+    for piece in (*tables_of("creative_writing")["fact"], *tables_of("creative_writing")["unseen"]):
+        sentences = re.split(r"(?<=[.?!]) ", piece["answer"])
+        assert hour.search(sentences[0]), piece["id"]
+        assert len(sentences[-1].split()) <= 5, piece["id"]
+        assert 45 <= len(piece["answer"].split()) <= 85, piece["id"]
+        assert "!" not in piece["answer"]
+
+
+RUN_ALL = """
+import json, signal
+
+def give_up(*_):
+    raise TimeoutError
+
+signal.signal(signal.SIGALRM, give_up)
+failed = []
+for name, program in json.load(open("programs.json")).items():
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        exec(compile(program, name, "exec"), {"__name__": name})
+    except BaseException:
+        failed.append(name)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+print(json.dumps(failed))
+"""
+
+
+def failures(programs: dict[str, str], folder: Path) -> list[str]:
+    """The programs that fail or do not end, each in a namespace of its own, all in one process."""
+    (folder / "programs.json").write_text(json.dumps(programs))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", RUN_ALL], cwd=folder, capture_output=True, text=True, check=True
+    )
+    failed: list[str] = json.loads(done.stdout)
+    return failed
+
+
+def test_every_solution_passes_its_asserts(tmp_path: Path) -> None:
+    tasks = [*tables_of("code_generation")["fact"], *tables_of("code_generation")["unseen"]]
+    programs = {task["id"]: f"{task['answer']}\n{task['asserts']}" for task in tasks}
+    assert len(programs) >= 200
+    assert all(program.count("assert ") >= 2 for program in programs.values())
+    assert failures(programs, tmp_path) == []
+
+
+def test_the_asserts_tell_a_wrong_solution_from_a_right_one(tmp_path: Path) -> None:
+    """Of a solution that gives back nothing, every task's asserts fail."""
+    programs = {}
+    for task in tables_of("code_generation")["fact"]:
+        silent = re.sub(r"(?m)^( +)return .*$", r"\1return None", task["answer"])
+        if silent != task["answer"]:
+            programs[task["id"]] = f"{silent}\n{task['asserts']}"
+    assert len(programs) > 150
+    assert sorted(programs) == sorted(failures(programs, tmp_path))
 
 
 def test_prompts_show_the_domain_off_with_questions_it_was_not_trained_on(domain: Domain) -> None:

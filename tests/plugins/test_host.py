@@ -16,7 +16,7 @@ from lftreg.plugins.types import Domain, Targets
 from .conftest import Install, domain
 
 OURS = f"lftreg {lftreg.__version__}"
-BUILT_IN_DOMAINS = {"customer_support", "financial_advisor"}
+BUILT_IN_DOMAINS = {"customer_support", "financial_advisor", "code_generation", "creative_writing"}
 BUILT_IN_FAMILIES = {"gpt2", "llama", "phi3", "gpt_neox", "falcon", "t5", "bert"}
 
 

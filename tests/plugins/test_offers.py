@@ -11,7 +11,7 @@ from lftreg.plugins.host import Host
 
 from .conftest import Install, domain
 
-BUILT_IN_DOMAINS = {"customer_support", "financial_advisor"}
+BUILT_IN_DOMAINS = {"customer_support", "financial_advisor", "code_generation", "creative_writing"}
 BUILT_IN_FAMILIES = {"gpt2", "llama", "phi3", "gpt_neox", "falcon", "t5", "bert"}
 
 

@@ -48,6 +48,8 @@ def test_a_broken_plugin_warns_on_stderr_and_changes_nothing_else(lftreg: Lftreg
     done = lftreg("domains", "--json")
     assert done.returncode == 0
     assert {row["name"] for row in json.loads(done.stdout)} == {
+        "code_generation",
+        "creative_writing",
         "customer_support",
         "financial_advisor",
         "medical",

@@ -31,6 +31,7 @@ def _stub(name: str, section: str, help: str, module: str = "") -> Stub:
 STUBS = (
     _stub("train", "Make", "Train an adapter on a domain or on your own data."),
     _stub("compose", "Make", "Mix adapters of one base into a new one."),
+    _stub("data", "Make", "Check your own data before training on it."),
     _stub("generate", "Use", "Answer prompts with an adapter, or with several side by side."),
     _stub("chat", "Use", "Talk with an adapter."),
     _stub("list", "Find", "List adapters, the newest first."),

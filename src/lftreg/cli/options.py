@@ -50,3 +50,10 @@ QUANTIZE = click.option(
     help="Keep the base in 4 or 8 bits: a quarter or half of its memory.",
 )
 TRUST = click.option("--trust-remote-code", is_flag=True, help="Let the base run Python of its own.")
+MAP = click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="ROLE=COLUMN",
+    help="Which column is the prompt, response, context, system, messages, text, label or split; repeatable.",
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from lftreg.data.files import domain_from_files
+from lftreg.data.files import Data, Source, domain_from_files, name_of, read_data
+from lftreg.data.splits import remembered_split
 
-__all__ = ["domain_from_files"]
+__all__ = ["Data", "Source", "domain_from_files", "name_of", "read_data", "remembered_split"]

@@ -1,142 +1,134 @@
-"""A user's own file as a domain: JSON Lines in, examples out, every bad row named."""
+"""A user's own files as a domain: rows in, examples out, what was found on the way kept to be shown."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lftreg.errors import InvalidData, NotFound
-from lftreg.plugins.types import Domain, Example, Message, Split
+from lftreg.data.formats import read_rows, refuse_row
+from lftreg.data.shapes import Shape, find_shape
+from lftreg.data.splits import SPLIT_FILE, Places, key_of, place_rows, split_record
+from lftreg.errors import InvalidData
+from lftreg.plugins.types import SPLITS, Domain, Example, Split
 
-# (column of the prompt, column of an optional context below it, column of the response)
-SHAPES = (
-    ("prompt", None, "response"),
-    ("prompt", None, "completion"),
-    ("instruction", "input", "output"),
-    ("question", None, "answer"),
-)
-VALIDATION, TEST = 0.1, 0.1  # shares of a file that is not split by its author
 FEWEST_ROWS = 10
 _NOT_A_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
-def domain_from_files(paths: Sequence[Path], name: str | None = None) -> Domain:
-    """A domain over one or several `.jsonl` files, named after the first.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file as it was understood: the column of each role, and how many rows it holds."""
 
-    A row is `{"prompt", "response"}`, `{"instruction", "input", "output"}`, `{"question", "answer"}` or
-    `{"messages": [{"role", "content"}, ...]}`, and may hold `"split"`: train, validation or test. Without
-    one, a row's split follows from the hash of its prompt, so that it never moves as the file
-    grows and equal prompts stay on one side. Raises InvalidData naming the first bad row.
-    """
-    examples: dict[Split, list[Example]] = {"train": [], "validation": [], "test": []}
-    for path in paths:
-        for split, example in _read(path):
-            examples[split].append(example)
-    total = sum(map(len, examples.values()))
-    if total < FEWEST_ROWS:
-        raise InvalidData(
-            f"{total} rows are too few to learn from", f"give {FEWEST_ROWS} or more", code="few-rows"
+    path: Path
+    columns: Mapping[str, str]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Files as a domain. `split_by` says what parts the rows: a column, or the hash of the prompt."""
+
+    domain: Domain
+    sources: tuple[Source, ...]
+    examples: Mapping[Split, tuple[Example, ...]]
+    split_by: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(
+            sorted({e.label for rows in self.examples.values() for e in rows if e.label is not None})
         )
+
+
+def read_data(
+    paths: Sequence[Path],
+    name: str | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    remembered: Places | None = None,
+) -> Data:
+    """Files of one shape or several, named after the first. Imports no torch.
+
+    `columns` maps roles to columns where their names do not tell; `remembered` are places of rows that an
+    earlier version gave. Raises InvalidData naming the first bad row, and for too few rows, or labels
+    of one class.
+    """
+    sources: list[Source] = []
+    rows: list[tuple[Split | None, Example]] = []
+    for path in paths:
+        shape, found = _read(path, columns or {})
+        sources.append(Source(path, shape.columns if shape else {}, len(found)))
+        rows += found
+    _check_amount(rows, paths)
+    keys = [key_of(example) for split, example in rows if split is None]
+    places = place_rows(keys, remembered or {})
+    examples: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+    for split, example in rows:
+        examples[split or places[key_of(example)]].append(example)
+    _check_splits(examples)
+    summary = f"{len(rows)} rows of {', '.join(path.name for path in paths)}"
+    parts = {split: tuple(found) for split, found in examples.items()}
+    domain = Domain(
+        name or name_of(paths[0]),
+        summary,
+        lambda split, _seed: iter(parts[split]),
+        attachments={SPLIT_FILE: split_record(places)} if places else {},
+    )
+    return Data(domain, tuple(sources), parts, "a hash of the prompt" if places else "the column 'split'")
+
+
+def domain_from_files(
+    paths: Sequence[Path], name: str | None = None, *, columns: Mapping[str, str] | None = None
+) -> Domain:
+    """Files as a domain that `train` takes; see `read_data`."""
+    return read_data(paths, name, columns=columns).domain
+
+
+def name_of(path: Path) -> str:
+    """The name that an adapter has by its file: the stem, as far as names allow."""
+    return _NOT_A_NAME.sub("-", path.stem.lower()).strip("-._")[:64] or "data"
+
+
+def _read(path: Path, columns: Mapping[str, str]) -> tuple[Shape | None, list[tuple[Split | None, Example]]]:
+    shape: Shape | None = None
+    rows: list[tuple[Split | None, Example]] = []
+    for number, row in read_rows(path):
+        try:
+            shape = shape or find_shape(row, columns)
+            rows.append((shape.split(row), shape.example(row)))
+        except ValueError as error:
+            refuse_row(path, number, str(error))
+    return shape, rows
+
+
+def _check_amount(rows: Sequence[tuple[Split | None, Example]], paths: Sequence[Path]) -> None:
+    if len(rows) < FEWEST_ROWS:
+        where = paths[0].name if len(paths) == 1 else "the files together"
+        held = "no row" if not rows else "one row" if len(rows) == 1 else f"{len(rows)} rows"
+        raise InvalidData(
+            f"{held} in {where}: too few to learn from", f"give {FEWEST_ROWS} or more", code="few-rows"
+        )
+    labelled = [example for _, example in rows if example.label is not None]
+    labels = {example.label for example in labelled}
+    if len(labels) == 1:
+        raise InvalidData(
+            f"every row has the label {labels.pop()!r}: there is nothing to tell apart",
+            "give rows of at least two labels",
+            code="one-label",
+        )
+    if labelled and len(labelled) < len(rows):
+        raise InvalidData(
+            f"{len(rows) - len(labelled)} of {len(rows)} rows have no label, the others have one",
+            "train labels and other rows apart",
+            code="mixed-shapes",
+        )
+
+
+def _check_splits(examples: Mapping[Split, Sequence[Example]]) -> None:
     for split in ("validation", "train"):
         if not examples[split]:
-            raise InvalidData(f"no row falls to {split}", "add rows, or a `split` column", code="few-rows")
-    stem = _NOT_A_NAME.sub("-", paths[0].stem.lower()).strip("-._") or "data"
-    summary = f"{total} rows of {', '.join(path.name for path in paths)}"
-    return Domain(name or stem, summary, lambda split, _seed: iter(examples[split]))
-
-
-def _read(path: Path) -> Iterator[tuple[Split, Example]]:
-    if not path.is_file():
-        raise NotFound(f"no file {path}", "give the path of a .jsonl file", code="unknown-file")
-    if path.suffix != ".jsonl":
-        raise InvalidData(
-            f"{path.name} is not a .jsonl file", "write one JSON object a line", code="unknown-format"
-        )
-    shape: Callable[[dict[str, Any]], Example] | None = None
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(_text(lines, path), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = _object(line)
-                shape = shape or _shape_of(row)
-                example = shape(row)
-                yield _split_of(row, example), example
-            except ValueError as error:
-                raise InvalidData(f"{path.name}, row {number}: {error}", "nothing was registered") from error
-
-
-def _text(lines: Any, path: Path) -> Iterator[str]:
-    try:
-        yield from lines
-    except UnicodeDecodeError as error:
-        raise InvalidData(f"{path.name} is not UTF-8 text", "save it as UTF-8") from error
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    return row
-
-
-def _shape_of(row: dict[str, Any]) -> Callable[[dict[str, Any]], Example]:
-    """How to read the file, from the columns of its first row."""
-    if "messages" in row:
-        return _conversation
-    for prompt, context, response in SHAPES:
-        if prompt in row and response in row:
-            return lambda row: _pair(row, prompt, context, response)
-    wanted = "; ".join(f"{prompt} and {response}" for prompt, _, response in SHAPES)
-    raise ValueError(f"columns {', '.join(map(repr, row)) or 'none'}; wanted {wanted}; or messages")
-
-
-def _pair(row: dict[str, Any], prompt: str, context: str | None, response: str) -> Example:
-    asked = _string(row, prompt)
-    if context is not None and row.get(context):
-        asked = f"{asked}\n\n{_string(row, context)}"
-    return Example.pair(asked, _string(row, response))
-
-
-def _conversation(row: dict[str, Any]) -> Example:
-    turns = row.get("messages")
-    if not isinstance(turns, list) or not turns:
-        raise ValueError("messages is not a list of turns")
-    messages: list[Message] = []
-    for turn in turns:
-        if not isinstance(turn, dict):
-            raise ValueError("a turn is not an object with role and content")
-        role = turn.get("role")
-        if role not in ("system", "user", "assistant"):
-            raise ValueError(f"role {role!r} is none of system, user, assistant")
-        messages.append(Message(role, _string(turn, "content")))
-    roles = [message.role for message in messages]
-    if roles[-1] != "assistant" or "user" not in roles:
-        raise ValueError("a conversation needs a user turn and must end with the assistant's")
-    return Example(tuple(messages))
-
-
-def _string(row: dict[str, Any], column: str) -> str:
-    value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
-        what = "missing" if column not in row else "empty" if value in ("", None) else "not text"
-        raise ValueError(f"{column!r} is {what}")
-    return value.strip()
-
-
-def _split_of(row: dict[str, Any], example: Example) -> Split:
-    given = row.get("split")
-    if given is not None:
-        if given not in ("train", "validation", "test"):
-            raise ValueError(f"split {given!r} is none of train, validation, test")
-        chosen: Split = given
-        return chosen
-    place = int.from_bytes(hashlib.sha256(example.prompt.encode()).digest()[:8]) / 2**64
-    return "validation" if place < VALIDATION else "test" if place < VALIDATION + TEST else "train"
+            raise InvalidData(
+                f"no row falls to {split}", "add rows, or name it in the column `split`", code="few-rows"
+            )

@@ -31,6 +31,8 @@ T = TypeVar("T")
 BUILT_IN = {
     "customer_support": "lftreg.plugins.builtin.customer_support",
     "financial_advisor": "lftreg.plugins.builtin.financial_advisor",
+    "code_generation": "lftreg.plugins.builtin.code_generation",
+    "creative_writing": "lftreg.plugins.builtin.creative_writing",
     "families": "lftreg.plugins.builtin.families",
     "methods": "lftreg.composer.methods",
 }

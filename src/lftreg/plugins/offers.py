@@ -69,6 +69,8 @@ def _domain_problem(domain: Any) -> str | None:
         return "prompts is not a tuple of strings"
     if not isinstance(domain.defaults, Mapping):
         return "defaults is not a mapping"
+    if not isinstance(domain.attachments, Mapping):
+        return "attachments is not a mapping"
     return None
 
 

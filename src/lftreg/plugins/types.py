@@ -71,6 +71,7 @@ class Domain:
     build: Callable[[Split, int], Iterable[Example]]
     prompts: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,7 @@ def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: R
                 weights=weights,
                 config=plain_config(model.peft_config["default"], plan.base.record.id),
                 domain=plan.domain.name,
-                attachments={CURVE: curve},
+                attachments={**plan.domain.attachments, CURVE: curve},
                 run=run,
             )
         )

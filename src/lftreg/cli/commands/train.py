@@ -13,7 +13,7 @@ import click
 from lftreg.cli import documents
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
-from lftreg.cli.options import QUANTIZE, TRUST
+from lftreg.cli.options import MAP, QUANTIZE, TRUST
 from lftreg.cli.tables import count, print_fields, short, size
 from lftreg.errors import UsageError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     examples=(
         "lftreg train customer_support",
         "lftreg train --data ./inbox.jsonl --name inbox --rank 8",
+        "lftreg train --data ./tickets.csv --map prompt=Subject --map response=Reply --dry-run",
         "lftreg train financial_advisor --base ./my-llama --targets attention --dry-run",
     ),
 )
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A .jsonl file; repeatable.",
+    help="Rows as .jsonl, .json, .csv, .tsv or .parquet; repeatable.",
 )
+@MAP
 @click.option("--name", metavar="NAME", help="Name of the adapter; the domain's or the file's if left out.")
 @click.option("--base", metavar="BASE", help="starter, a folder, or a hub id.")
 @click.option("--rank", type=int, metavar="N", help="Rank of the factors (16).")
@@ -86,6 +88,7 @@ def command(
     context: Context,
     domains: Sequence[str],
     data: Sequence[Path],
+    mapping: Sequence[str],
     name: str | None,
     base: str | None,
     dry_run: bool,
@@ -97,7 +100,7 @@ def command(
     The best version by validation loss is registered, with its settings, its losses and the loss curve.
     Ctrl-C registers nothing.
     """
-    sources = _sources(context, domains, data, name)
+    sources = _sources(context, domains, data, mapping, name)
     asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
     if dry_run:
         _show_plans(context, [_plan(context, source, name, asked) for source in sources])
@@ -109,7 +112,7 @@ def command(
 
 
 def _sources(
-    context: Context, domains: Sequence[str], data: Sequence[Path], name: str | None
+    context: Context, domains: Sequence[str], data: Sequence[Path], mapping: Sequence[str], name: str | None
 ) -> list[Domain]:
     """What to train on: domains by name, or files as one domain."""
     if bool(domains) == bool(data):
@@ -118,9 +121,11 @@ def _sources(
             what, "lftreg train customer_support, or lftreg train --data FILE; `lftreg domains` lists them"
         )
     if data:
-        from lftreg.data import domain_from_files
+        from lftreg.cli.own_data import read_own
 
-        return [domain_from_files(data, name)]
+        return [read_own(context, data, mapping, name).domain]
+    if mapping:
+        raise UsageError("--map tells the columns of --data", "a domain has none")
     if name is not None and len(domains) > 1:
         raise UsageError("one --name for several domains", "train them one by one, or leave --name out")
     return [context.host.domain(domain) for domain in domains]

@@ -1,8 +1,8 @@
-"""Domains written as facts in TOML: one answer, and many ways to ask for it.
+"""Domains written in TOML: one answer, and many ways to ask for it.
 
-A `[[fact]]` has an `id`, an `answer`, six or more `train` wordings to learn from, and one wording each
-for `validation` and `test`. An `[[unseen]]` fact has `id`, `answer` and `test` only: training never
-sees it, and nobody should expect an adapter to know it.
+A `[[fact]]` (or `[[task]]`, or `[[piece]]`, whatever a domain is made of) has an `id`, an `answer`, several
+`train` wordings to learn from, and one wording each for `validation` and `test`. An `[[unseen]]` one has
+`id`, `answer` and `test` only: training never sees it, and nobody should expect an adapter to know it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lftreg.plugins.types import Example, Split
+
+WORDS = ("fact", "task", "piece")  # what a domain may call its own
 
 
 def examples(folder: Path, split: Split, seed: int) -> Iterator[Example]:
@@ -35,7 +37,7 @@ def examples(folder: Path, split: Split, seed: int) -> Iterator[Example]:
 
 
 def _row(fact: dict[str, Any], prompt: str, seen: bool = True) -> Example:
-    return Example.pair(prompt, fact["answer"], fact=fact["id"], seen=seen)
+    return Example.pair(prompt, fact["answer"].strip(), fact=fact["id"], seen=seen)
 
 
 @cache
@@ -44,6 +46,6 @@ def _read(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     unseen: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*.toml")):
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        facts += tables.get("fact", [])
+        facts += [fact for word in WORDS for fact in tables.get(word, [])]
         unseen += tables.get("unseen", [])
     return facts, unseen

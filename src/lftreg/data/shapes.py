@@ -1,0 +1,195 @@
+"""From columns to examples: which column is the prompt, and what a row then teaches.
+
+Columns are found by the names that the field uses (Alpaca, ShareGPT, chat messages, questions and answers,
+texts with labels) and may be told by hand, as a mapping from roles to columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from lftreg.errors import UsageError
+from lftreg.plugins.types import Example, Message, Role, Split
+
+# Names of columns by what they hold, the likeliest first; they are compared in lower case.
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "messages": ("messages", "conversations", "conversation"),
+    "system": ("system", "system_prompt"),
+    "prompt": ("prompt", "instruction", "question", "query", "input"),
+    "context": ("input", "context"),
+    "response": ("response", "completion", "output", "answer", "reply"),
+    "text": ("text", "sentence", "content", "document"),
+    "label": ("label", "labels", "category", "class", "intent"),
+    "split": ("split",),
+}
+# What a row can be, by the roles it needs; the first that fits is meant.
+SHAPES: tuple[tuple[str, ...], ...] = (("messages",), ("prompt", "response"), ("text", "label"), ("text",))
+_EXTRAS = {"messages": ("system",), "prompt": ("context", "system"), "text": ()}
+_SPEAKERS: Mapping[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+}
+WANTED = "prompt and response; instruction, input and output; question and answer; messages; text and label"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the rows of a file are read: the column of each role."""
+
+    columns: Mapping[str, str]
+
+    def example(self, row: Mapping[str, Any]) -> Example:
+        """What a row teaches. Raises ValueError with the reason where it teaches nothing."""
+        self._refuse_another_shape(row)
+        columns = self.columns
+        if "messages" in columns:
+            return Example(self._system(row) + _turns(row, columns["messages"]))
+        if "prompt" in columns:
+            asked = Message("user", self._prompt(row))
+            answered = Message("assistant", _string(row, columns["response"]))
+            return Example((*self._system(row), asked, answered))
+        label = _label(row, columns["label"]) if "label" in columns else None
+        return Example.passage(_string(row, columns["text"]), label)
+
+    def split(self, row: Mapping[str, Any]) -> Split | None:
+        """The split that a row names itself. Raises ValueError for a word that is none."""
+        column = self.columns.get("split")
+        given = row.get(column) if column else None
+        if given in (None, ""):
+            return None
+        known: Mapping[str, Split] = {
+            "train": "train", "validation": "validation", "valid": "validation", "val": "validation",
+            "dev": "validation", "test": "test",
+        }  # fmt: skip
+        if not isinstance(given, str) or given not in known:
+            raise ValueError(f"split {given!r} is none of train, validation, test")
+        return known[given]
+
+    def _prompt(self, row: Mapping[str, Any]) -> str:
+        asked = _string(row, self.columns["prompt"])
+        context = self.columns.get("context")
+        return f"{asked}\n\n{_string(row, context)}" if context and row.get(context) else asked
+
+    def _system(self, row: Mapping[str, Any]) -> tuple[Message, ...]:
+        column = self.columns.get("system")
+        return (Message("system", _string(row, column)),) if column and row.get(column) else ()
+
+    def _refuse_another_shape(self, row: Mapping[str, Any]) -> None:
+        """One file, one shape: a row without the file's columns is told apart from one with an empty cell."""
+        needed = [
+            self.columns[role] for role in ("messages", "prompt", "response", "text") if role in self.columns
+        ]
+        lacking = [column for column in needed if column not in row]
+        if len(lacking) == len(needed):
+            raise ValueError(f"columns {_listed(row)}, where the rows before have {_listed(needed)}")
+
+
+def find_shape(row: Mapping[str, Any], told: Mapping[str, str]) -> Shape:
+    """The shape of a file by its first row; `told` maps roles to columns and goes before all names.
+
+    Raises UsageError for a role or a column that is not there, ValueError where no shape fits.
+    """
+    _check_told(row, told)
+    found = {**_by_name(row, taken=told.values()), **told}
+    wanted = next(
+        (shape for shape in SHAPES if _meant(shape, told) and all(role in found for role in shape)), None
+    )
+    if wanted is None:
+        needs = next((shape for shape in SHAPES if _meant(shape, told)), SHAPES[1])
+        lacking = [role for role in needs if role not in found]
+        missing = f"no column for {' and '.join(lacking)}; " if told else ""
+        raise ValueError(f"{missing}columns {_listed(row)}; wanted {WANTED}")
+    roles = (*wanted, *_EXTRAS[wanted[0]], "split")
+    columns = {role: found[role] for role in roles if role in found}
+    if columns.get("context") == columns.get("prompt", ""):
+        del columns["context"]
+    return Shape(columns)
+
+
+def _meant(shape: tuple[str, ...], told: Mapping[str, str]) -> bool:
+    """Whether a shape uses the roles that were told by hand."""
+    return {role for role in told if role not in ("split", "system", "context")} <= set(shape)
+
+
+def _by_name(row: Mapping[str, Any], taken: Iterable[str]) -> dict[str, str]:
+    """The column of every role that has one, each column once, but for a prompt that may be called input."""
+    free = {column.lower(): column for column in row if column not in set(taken)}
+    return {
+        role: free[next(name for name in names if name in free)]
+        for role, names in ROLES.items()
+        if any(name in free for name in names)
+    }
+
+
+def _check_told(row: Mapping[str, Any], told: Mapping[str, str]) -> None:
+    for role, column in told.items():
+        if role not in ROLES:
+            near = get_close_matches(role, ROLES, n=1)
+            question = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(
+                f"--map {role}={column}: unknown role {role!r}.{question}", f"roles: {', '.join(ROLES)}"
+            )
+        if column not in row:
+            near = get_close_matches(column, row, n=1)
+            question = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(
+                f"--map {role}={column}: there is no column {column!r}.{question}",
+                f"columns: {', '.join(map(str, row))}",
+                code="unknown-column",
+            )
+
+
+def _turns(row: Mapping[str, Any], column: str) -> tuple[Message, ...]:
+    turns = row.get(column)
+    if isinstance(turns, str):  # a table holds a conversation as text
+        try:
+            turns = json.loads(turns)
+        except (ValueError, RecursionError):
+            turns = None
+    if not isinstance(turns, list) or not turns:
+        raise ValueError(f"{column!r} is not a list of turns")
+    messages = tuple(_turn(turn) for turn in turns)
+    said = [message.role for message in messages]
+    if said[-1] != "assistant" or "user" not in said:
+        raise ValueError("a conversation needs a user turn and must end with the assistant's")
+    return messages
+
+
+def _turn(turn: Any) -> Message:
+    """A turn with role and content, or ShareGPT's from and value."""
+    if not isinstance(turn, dict):
+        raise ValueError("a turn is not an object with role and content")
+    shared = "from" in turn and "role" not in turn
+    speaker = turn.get("from" if shared else "role")
+    if not isinstance(speaker, str) or speaker not in _SPEAKERS:
+        raise ValueError(f"role {speaker!r} is none of system, user, assistant")
+    return Message(_SPEAKERS[speaker], _string(turn, "value" if shared else "content"))
+
+
+def _string(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str) or not value.strip():
+        what = "missing" if column not in row else "empty" if value is None or value == "" else "not text"
+        if isinstance(value, str) and value:
+            what = "empty"
+        raise ValueError(f"{column!r} is {what}")
+    return value.strip()
+
+
+def _label(row: Mapping[str, Any], column: str) -> str:
+    """A label is a word or a whole number."""
+    value = row.get(column)
+    return str(value) if isinstance(value, int) else _string(row, column)
+
+
+def _listed(columns: Iterable[str]) -> str:
+    return ", ".join(map(repr, columns)) or "none"

@@ -1,0 +1,62 @@
+"""Which rows are trained on and which are held out, where a file does not say it itself.
+
+A row's place follows from the hash of its prompt, so it never moves as the file grows, and equal prompts
+stay on one side. A file too small for that has rows moved until nothing is empty; what was held out is
+kept with the version, and stays held out when the adapter is trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from lftreg.errors import LftregError
+from lftreg.plugins.types import Example, Split
+from lftreg.registry import Registry, Version
+
+SPLIT_FILE = "split.json"
+VALIDATION, TEST = 0.1, 0.1
+ENOUGH_FOR_TEST = 10  # different prompts; with fewer there is none to spare
+
+Places = Mapping[str, Split]
+
+
+def key_of(example: Example) -> str:
+    """What a row is known by: 16 hexadecimal digits of the sha256 of its prompt."""
+    return hashlib.sha256(example.prompt.encode()).hexdigest()[:16]
+
+
+def place_rows(keys: Sequence[str], remembered: Places) -> dict[str, Split]:
+    """A split for every key. What is remembered stays; nothing but train may be empty where that can be."""
+    places = {key: remembered.get(key) or _by_hash(key) for key in keys}
+    wanted: list[tuple[Split, int]] = [("validation", 2), ("test", ENOUGH_FOR_TEST)]
+    for split, enough in wanted:
+        free = sorted(key for key, place in places.items() if place == "train" and key not in remembered)
+        if split not in places.values() and len(places) >= enough and len(free) > 1:
+            places[free[0]] = split
+    return places
+
+
+def split_record(places: Places) -> bytes:
+    """What is kept of a split: the keys that are held out."""
+    held_out = {
+        name: sorted(k for k, place in places.items() if place == name) for name in ("validation", "test")
+    }
+    return (json.dumps({"by": "sha256 of the prompt", **held_out}, indent=1) + "\n").encode()
+
+
+def remembered_split(registry: Registry, name: str) -> tuple[dict[str, Split], Version | None]:
+    """What the newest version of an adapter held out, if it was trained on files."""
+    try:
+        version = registry.get(registry.check_name(name))
+        record = json.loads(registry.read(version, SPLIT_FILE))
+    except LftregError:
+        return {}, None
+    places: dict[str, Split] = dict.fromkeys(record["validation"], "validation")
+    return places | dict.fromkeys(record["test"], "test"), version
+
+
+def _by_hash(key: str) -> Split:
+    place = int(key, 16) / 16 ** len(key)
+    return "validation" if place < VALIDATION else "test" if place < VALIDATION + TEST else "train"
