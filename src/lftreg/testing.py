@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lftreg.composer.options import options_of, resolve_options
 from lftreg.errors import LftregError, UsageError
@@ -21,6 +21,9 @@ from lftreg.plugins import check as rules
 from lftreg.plugins.host import Host, Plugin, Registered
 from lftreg.plugins.types import Domain, Method, Targets
 from lftreg.training.settings import settings_from
+
+if TYPE_CHECKING:
+    from lftreg.models.targets import Module
 
 __all__ = ["check_domain", "check_import", "check_method", "check_plugin", "check_targets", "find_problems"]
 
@@ -54,7 +57,7 @@ def check_targets(targets: Targets, config: Mapping[str, Any] | None = None) -> 
     """Assert that a target map can be used.
 
     With `config`, the content of a model's `config.json`, every preset is matched against that model's
-    modules: each name has to hit linear layers in every block, and `all-linear` all of them. A
+    modules: each name has to hit linear layers in every block, and `all-linear` all that are in blocks. A
     configuration of two layers will do; no weights are made. Raises AssertionError.
     """
     problems = rules.check_targets(targets)
@@ -146,10 +149,20 @@ def _misses(targets: Targets, config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"has a preset {preset!r} that does not fit: {error.message}"
     taken = tuple(targets.presets.get(ALL_LINEAR, ()))
     if taken:
-        linear = [module.name for module in modules if module.linear and not module.head]
-        left = [path for path in linear if not f".{path}".endswith(tuple(f".{name}" for name in taken))]
+        left = [
+            path
+            for path in _in_blocks(modules)
+            if not f".{path}".endswith(tuple(f".{name}" for name in taken))
+        ]
         if left:
             yield f"leaves {len(left)} linear layers out of 'all-linear', such as {left[0]}"
+
+
+def _in_blocks(modules: Iterable[Module]) -> list[str]:
+    """The linear layers that are repeated, block by block: no head, no pooler, no part of a head."""
+    return [
+        m.name for m in modules if m.linear and not m.head and any(p.isdigit() for p in m.name.split("."))
+    ]
 
 
 def _installed(host: Host, plugin: str | ModuleType) -> Plugin:
