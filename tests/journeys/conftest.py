@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from .empty import Empty, make_empty
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -37,3 +39,12 @@ def answer(*words: str, home: Path) -> Any:
 @pytest.fixture
 def ask(home: Path) -> Callable[..., Any]:
     return lambda *words: answer(*words, home=home)
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Empty:
+    """An environment with the wheel and no checkout; one for all tests, also where they run in several processes."""
+    session = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if session is None:
+        return make_empty(tmp_path_factory.mktemp("empty"))
+    return make_empty(tmp_path_factory.getbasetemp().parent / f"empty-{session}")

@@ -30,15 +30,22 @@ def install(site: Path) -> Install:
     """Install a package: `install("lftreg-legal", source, version="0.2")`.
 
     Its one module is named after the package, and its entry point after what follows the dash,
-    unless `entry_points` gives the text of the whole file.
+    unless `entry_points` gives the text of the whole file. `requires` are what it depends on.
     """
 
-    def install(package: str, source: str, version: str = "0.2", entry_points: str | None = None) -> Path:
+    def install(
+        package: str,
+        source: str,
+        version: str = "0.2",
+        entry_points: str | None = None,
+        requires: tuple[str, ...] = (),
+    ) -> Path:
         module = package.replace("-", "_")
         (site / f"{module}.py").write_text(source, encoding="utf-8")
         info = site / f"{module}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n{needs}")
         if entry_points is None:
             entry_points = f"[lftreg]\n{package.partition('-')[2]} = {module}\n"
         (info / "entry_points.txt").write_text(entry_points)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lftreg.plugins.check import IMPORT_LIMIT, check_domain, check_import
-from lftreg.plugins.types import Domain, Example, Split
+from lftreg.plugins.check import IMPORT_LIMIT, check_domain, check_import, check_method, check_targets
+from lftreg.plugins.types import Domain, Example, Message, Method, Split, Targets
 
 from .conftest import Install
 
@@ -42,6 +42,10 @@ def _failing(split: Split, seed: int) -> Iterator[Example]:
     raise FileNotFoundError("inbox.mbox")
 
 
+def _exiting(split: Split, seed: int) -> Iterator[Example]:
+    raise SystemExit(3)
+
+
 def _mismarked(split: Split, seed: int) -> Iterator[Example]:
     yield from _good(split, seed)
     if split == "test":
@@ -60,11 +64,92 @@ def test_a_good_domain_has_no_problem() -> None:
         (_empty, "has no validation examples"),
         (_strange, "yields a str for train, and no Example"),
         (_failing, "does not build: FileNotFoundError: inbox.mbox"),
+        (_exiting, "does not build: SystemExit: 3"),
         (_mismarked, "marks 1 test rows wrongly as seen or unseen, such as fact 'never taught'"),
     ],
 )
 def test_a_broken_rule_is_named(build: Callable[[Split, int], Iterable[Example]], problem: str) -> None:
     assert problem in check_domain(Domain("bad", "s", build))
+
+
+USER, ASSISTANT, SYSTEM = Message("user", "a?"), Message("assistant", "b"), Message("system", "c")
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ((), "it has no messages"),
+        ([USER, ASSISTANT], "its messages are a list, not a tuple"),
+        ((USER, "b"), "its messages hold a str, not a Message"),
+        ((USER, Message("bot", "b")), "role 'bot' is none of system, user, assistant"),  # type: ignore[arg-type]
+        ((USER, Message("assistant", " ")), "its assistant turn has no text"),
+        ((Message("user", None), ASSISTANT), "its user turn has no text"),  # type: ignore[arg-type]
+        ((USER, ASSISTANT, USER), "it ends with the user's turn, not with the assistant's"),
+        ((SYSTEM, ASSISTANT), "it has no user turn"),
+        ((USER, SYSTEM, ASSISTANT), "its system turn is not the first"),
+    ],
+)
+def test_a_conversation_that_cannot_be_learned_from_is_named(messages: Any, problem: str) -> None:
+    def build(split: Split, seed: int) -> list[Example]:
+        return [Example.pair(f"{split}?", "yes"), Example(messages), Example(messages)]
+
+    problems = check_domain(Domain("bad", "s", build))
+    assert problems[0] == f"has a wrong train row 2: {problem}, and 1 more are wrong"
+    assert len(problems) == 3  # each split has them
+
+
+def test_a_whole_conversation_is_good() -> None:
+    def build(split: Split, seed: int) -> list[Example]:
+        return [Example((SYSTEM, Message("user", split), ASSISTANT, USER, ASSISTANT))]
+
+    assert check_domain(Domain("good", "s", build)) == []
+
+
+def test_a_prompt_that_is_trained_on_shows_nothing() -> None:
+    domain = Domain("bad", "s", _good, prompts=("new?", "train question"))
+    assert check_domain(domain) == ["shows itself off with a prompt that is in train: 'train question'"]
+
+
+def test_a_domain_that_the_host_would_refuse_is_not_built() -> None:
+    assert check_domain(Domain("bad", "", _failing)) == ["is refused: it has no summary"]
+
+
+def test_a_good_target_map_has_no_problem() -> None:
+    assert check_targets(Targets("opt", ("opt",), {"attention": ("q_proj", "self_attn.v_proj")})) == []
+
+
+@pytest.mark.parametrize(
+    ("types", "presets", "problem"),
+    [
+        (("opt", "opt"), {"mlp": ("fc1",)}, "names the model type 'opt' twice"),
+        (("opt",), {"mlp": ("fc1", "fc1")}, "names 'fc1' twice in preset 'mlp'"),
+        (("opt",), {"a,b": ("fc1",)}, "has a preset 'a,b'; `--targets` takes a-z, 0-9, dot"),
+        *[
+            (
+                ("opt",),
+                {"mlp": (name,)},
+                f"names {name!r} in preset 'mlp', which is not the end of a module's",
+            )
+            for name in ("mlp.*", ".fc1", "fc1.", "fc 1", "fc1,fc2", "mlp..fc1")
+        ],
+        (("opt",), {}, "is refused: presets is not a mapping with at least one preset"),
+    ],
+)
+def test_a_target_map_that_cannot_match_is_named(types: Any, presets: Any, problem: str) -> None:
+    (found,) = check_targets(Targets("opt", types, presets))
+    assert found.startswith(problem)
+
+
+def _merge(model: Any, adapters: Any, weights: Any, name: str) -> None: ...
+
+
+def test_a_method_says_what_it_needs_in_known_words() -> None:
+    assert check_method(Method("mix", "mixes", _merge, exact=True, needs=("equal-ranks",))) == []
+    wrong: Any = {"exact": "yes", "needs": ("two",)}
+    problems = check_method(Method("mix", "mixes", _merge, **wrong))
+    assert problems[0] == "says exact='yes'; it is True or False"
+    assert problems[1].startswith("says needs=('two',); it is a tuple of 'several-parents' and")
+    assert check_method(Method("mix", "", _merge)) == ["is refused: it has no summary"]
 
 
 def test_a_module_that_imports_torch_is_told_of(install: Install) -> None:
@@ -80,5 +165,7 @@ def test_a_slow_module_is_told_of(install: Install) -> None:
     assert problem.endswith("ms to import; 50 are enough")
 
 
-def test_a_module_that_cannot_be_imported_has_no_cost(site: Path) -> None:
-    assert check_import("nothing_here", runs=1) == []
+@pytest.mark.parametrize("source", ["import nothing_here", "raise SystemExit(0)"])
+def test_a_module_that_cannot_be_imported_has_no_cost(install: Install, source: str) -> None:
+    install("lftreg-gone", source)
+    assert check_import("lftreg_gone", runs=1) == []

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lftreg import testing
 from lftreg.models.targets import list_modules, resolve_targets
-from lftreg.plugins import spec
+from lftreg.plugins import new, spec
 from lftreg.plugins.check import check_domain, check_import
 from lftreg.plugins.host import Host
 from lftreg.plugins.offers import KINDS
 
 from .conftest import Install
+from .test_process import KINDS as BROKEN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(text)
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def table(title: str) -> list[list[str]]:
+    """The rows of the table whose first column has this title."""
+    (rows,) = re.findall(rf"^\| {re.escape(title)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows.splitlines()]
 
 
 @pytest.fixture
 def host(install: Install) -> Host:
     """A host where the page's example is installed as its pyproject.toml says."""
-    project = tomllib.loads(block("toml"))["project"]
+    (toml,) = blocks("toml")
+    project = tomllib.loads(toml)["project"]
     (points,) = project["entry-points"].items()
     group, entries = points
     lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
-    install(project["name"], block("python"), project["version"], f"[{group}]\n{lines}")
+    install(project["name"], blocks("python")[0], project["version"], f"[{group}]\n{lines}")
     return Host(off=())
 
 
 def test_the_example_is_short() -> None:
-    assert len(block("python").splitlines()) <= 40
+    assert len(blocks("python")[0].splitlines()) <= 40
 
 
 def test_the_example_keeps_all_rules(host: Host) -> None:
@@ -69,6 +79,41 @@ def test_the_examples_method_merges(host: Host, tiny_llama: Path) -> None:
     layer = model.base_model.model.model.layers[1].self_attn.q_proj
     expected = 0.25 * (layer.get_delta_weight("one") + layer.get_delta_weight("two"))
     torch.testing.assert_close(layer.get_delta_weight("both"), expected)
+
+
+def test_the_examples_tests_pass(host: Host) -> None:
+    """The page's second block, which `tests/journeys/test_plugin_kit.py` runs under pytest."""
+    example, tests = blocks("python")
+    assert "@hookimpl" in example
+    assert host.faults == ()
+    names: dict[str, Callable[[], None]] = {}
+    exec(compile(tests, "docs/plugins.md", "exec"), names)
+    asserted = [name for name in names if name.startswith("test_")]
+    assert len(asserted) == 2
+    for name in asserted:
+        names[name]()
+
+
+def test_the_page_tells_of_what_plugins_new_writes(tmp_path: Path) -> None:
+    written = new.write_plugin("tavern", tmp_path / "lftreg-tavern")
+    told = {file for row in table("file in `lftreg-tavern/`") for file in re.findall("`(.*?)`", row[0])}
+    assert told == set(written)
+    (toml,) = blocks("toml")
+    project = tomllib.loads((tmp_path / "lftreg-tavern" / "pyproject.toml").read_text())["project"]
+    assert tomllib.loads(toml)["project"].items() <= project.items()
+
+
+def test_the_table_of_assertions_is_what_there_is() -> None:
+    told = dict(re.fullmatch(r"`(\w+)(\(.*\))`", row[0]).groups() for row in table("assertion"))  # type: ignore[union-attr]
+    assert set(told) == set(testing.__all__) - {"find_problems"}
+    for name in ("check_domain", "check_targets"):
+        parameters = inspect.signature(getattr(testing, name)).parameters.values()
+        assert told[name] == f"({', '.join(str(p.replace(annotation=p.empty)) for p in parameters)})"
+
+
+def test_the_table_of_broken_plugins_is_what_is_tested() -> None:
+    told = {kind: said.strip("`") for kind, said in table("what is wrong")}
+    assert told == {kind: message for kind, (_, message) in BROKEN.items()}
 
 
 def test_the_table_is_the_hooks() -> None:

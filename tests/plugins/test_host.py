@@ -83,6 +83,7 @@ class _Broken:
     RAISES = "raise RuntimeError('no licence\\nsecond line')"
     UNPRINTABLE = "class E(Exception):\n    def __str__(self): raise ValueError\nraise E"
     EXITS = "import sys; sys.exit(3)"
+    SKIPS = "import pytest; pytest.skip('not here', allow_module_level=True)"  # a BaseException
     SIGNATURE = domain("legal") + "\n@hookimpl\ndef lftreg_targets(split): yield\n"
     WRAPPER = domain("legal") + "\n@hookimpl(wrapper=True)\ndef lftreg_targets(): return (yield)\n"
 
@@ -95,6 +96,7 @@ class _Broken:
         (_Broken.RAISES, "RuntimeError: no licence"),
         (_Broken.UNPRINTABLE, "E"),
         (_Broken.EXITS, "it called sys.exit(3)"),
+        (_Broken.SKIPS, "Skipped: not here"),
         (
             _Broken.SIGNATURE,
             "Argument(s) {'split'} are declared in the hookimpl but can not be found in the hookspec",
@@ -152,6 +154,54 @@ def test_a_package_without_metadata_still_gives_its_plugins(install: Install, si
     install("lftreg-medical", domain("medical"))
     (site / "lftreg_medical-0.2.dist-info" / "METADATA").unlink()
     assert external(Host(off=())) == {"medical"}
+
+
+# What a package says of the lftreg that it needs.
+
+
+@pytest.mark.parametrize(
+    ("requires", "wanted"),
+    [
+        (("lftreg<0.1",), "<0.1"),
+        (("LFTREG (>=0.2, <1)",), "<1,>=0.2"),
+        (("torch>=2", "lftreg[serve]==9.*"), "==9.*"),
+        (("lftreg<0.1; python_version >= '3'",), "<0.1"),
+    ],
+)
+def test_a_plugin_for_another_lftreg_is_not_imported(
+    install: Install, requires: tuple[str, ...], wanted: str
+) -> None:
+    install("lftreg-legal", domain("legal"), requires=requires)
+    install("lftreg-medical", domain("medical"))
+    host = Host(off=())
+    assert external(host) == {"medical"}
+    assert "lftreg_legal" not in sys.modules
+    (fault,) = host.faults
+    assert fault.message == f"was written for lftreg {wanted}; this is {lftreg.__version__}"
+    assert fault.run == "pip install --upgrade lftreg-legal"
+    assert not fault.loaded
+    assert {p.name: p.state for p in host.plugins()}["legal"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "requires",
+    [
+        (),
+        ("lftreg",),
+        (f"lftreg=={lftreg.__version__}",),
+        ("lftreg>=0.1",),
+        ("lftreg-legal-data<0.1", "lftreg.other<0.1"),
+        ("lftreg<0.1; extra == 'old'",),
+        ("lftreg<0.1; python_version < '3'",),
+        ("lftreg @ file:///somewhere/lftreg.whl",),
+        ("lftreg is good",),
+    ],
+)
+def test_a_plugin_for_this_lftreg_loads(install: Install, requires: tuple[str, ...]) -> None:
+    install("lftreg-legal", domain("legal"), requires=requires)
+    host = Host(off=())
+    assert external(host) == {"legal"}
+    assert host.faults == ()
 
 
 # Rule 2: one implementation at a time, and all of what it yields or nothing.

@@ -67,6 +67,6 @@ class Context:
         """Tell of plugins that did not load, and let the database go. Called however a command ends."""
         if "host" in self.__dict__ and not self.faults_told:
             for fault in self.host.faults:
-                self.out.warn(str(fault), f"lftreg plugins check {fault.plugin}")
+                self.out.warn(str(fault), fault.run)
         if "registry" in self.__dict__:
             self.registry.close()

@@ -51,7 +51,7 @@ STUBS = (
     _stub("bases", "House", "List the base models that adapters were made for."),
     _stub("db", "House", "Look after the registry's database."),
     _stub("config", "House", "Show and change settings."),
-    _stub("plugins", "House", "List plugins and check them."),
+    _stub("plugins", "House", "List plugins, check them, and begin a new one."),
     _stub("doctor", "House", "Check this installation."),
     _stub("completion", "House", "Print the completion script of a shell."),
 )

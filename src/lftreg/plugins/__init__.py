@@ -8,7 +8,8 @@ A plugin is a module that an installed package names in the entry-point group `l
     def lftreg_domains():
         yield Domain("legal", "Questions to a law desk", build)
 
-`spec` holds the hooks, `types` what they yield, `host` loads plugins and asks them.
+`spec` holds the hooks, `types` what they yield, `host` loads plugins and asks them, `check` and
+`lftreg.testing` hold them to the rules, `new` writes one to begin with.
 """
 
 from __future__ import annotations

@@ -1,18 +1,31 @@
-"""The rules that a plugin has to keep, checked by using it. For authors of plugins, and our own tests."""
+"""The rules that a plugin has to keep, checked by using it: each function gives what is wrong, in sentences.
+
+Only what can be judged from the plugin alone is judged here. `lftreg.testing` adds what the rooms
+above know, such as which training settings there are; it is what authors and `lftreg plugins check` call.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any, get_args
 
-from lftreg.plugins.types import SPLITS, Domain, Example, Split
+from lftreg.errors import LftregError
+from lftreg.plugins.offers import DOMAIN, METHOD, TARGETS
+from lftreg.plugins.types import SPLITS, Domain, Example, Message, Method, Need, Role, Split, Targets
 
 IMPORT_LIMIT = 0.050  # seconds; every command that asks plugins pays for all of them
 HEAVY = ("torch", "transformers", "peft", "accelerate")
+_ROLES: tuple[str, ...] = get_args(Role)
+_NEEDS: tuple[str, ...] = get_args(Need)
+_SUFFIX = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")  # of a module's path
+_PRESET = re.compile(r"[a-z0-9][a-z0-9._-]*")  # no comma: `--targets` is a list
 _TIMED_IMPORT = """
 import importlib, json, sys, time
 import lftreg.plugins.spec
@@ -40,7 +53,7 @@ def check_import(module: str, runs: int = 3) -> list[str]:
             text=True,
             check=False,
         )
-        if done.returncode:
+        if done.returncode or not done.stdout:  # it failed, or called sys.exit(0)
             return []
         seconds, loaded = json.loads(done.stdout)
         fastest = min(fastest, seconds)
@@ -55,22 +68,92 @@ def check_domain(domain: Domain, seed: int = 0) -> list[str]:
 
     Whatever its `build` raises is one of them: it is a stranger's code.
     """
+    if problem := DOMAIN.problem(domain):
+        return [f"is refused: {problem}"]
     try:
         splits = {split: tuple(domain.build(split, seed)) for split in SPLITS}
         again = {split: tuple(domain.build(split, seed)) for split in SPLITS}
-    except Exception as error:  # noqa: BLE001 a plugin may raise anything
-        return [f"does not build: {type(error).__name__}: {error}"]
-    return [*_broken_rules(splits, again)]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 a plugin may raise anything
+        cause = error.__cause__ if isinstance(error, LftregError) and error.__cause__ else error
+        return [f"does not build: {type(cause).__name__}: {cause}"]
+    broken = [*_broken_rows(splits)]
+    return broken or [*_broken_rules(splits, again), *_broken_prompts(domain, splits["train"])]
+
+
+def check_targets(targets: Targets) -> list[str]:
+    """What is wrong with a target map by itself, as sentences that go on from its family's name."""
+    if problem := TARGETS.problem(targets):
+        return [f"is refused: {problem}"]
+    problems = [f"names the model type {name!r} twice" for name in _twice(targets.model_types)]
+    for preset, names in targets.presets.items():
+        if not isinstance(preset, str) or not _PRESET.fullmatch(preset):
+            problems.append(f"has a preset {preset!r}; `--targets` takes a-z, 0-9, dot, dash and underscore")
+        problems += [f"names {name!r} twice in preset {preset!r}" for name in _twice(names)]
+        problems += [
+            f"names {name!r} in preset {preset!r}, which is not the end of a module's dotted path"
+            for name in names
+            if not _SUFFIX.fullmatch(name)
+        ]
+    return problems
+
+
+def check_method(method: Method) -> list[str]:
+    """What is wrong with how a method describes itself, as sentences that go on from its name."""
+    if problem := METHOD.problem(method):
+        return [f"is refused: {problem}"]
+    problems = []
+    exact: Any = method.exact  # a stranger's dataclass may hold anything
+    needs: Any = method.needs
+    if not isinstance(exact, bool):
+        problems.append(f"says exact={exact!r}; it is True or False")
+    if not isinstance(needs, tuple) or not all(need in _NEEDS for need in needs):
+        problems.append(f"says needs={needs!r}; it is a tuple of {' and '.join(map(repr, _NEEDS))}")
+    return problems
+
+
+def _broken_rows(splits: dict[Split, tuple[Example, ...]]) -> Iterator[str]:
+    """Of each split, how many rows cannot be used, and the first of them."""
+    for split, rows in splits.items():
+        strangers = [row for row in rows if not isinstance(row, Example)]
+        if strangers:
+            yield f"yields a {type(strangers[0]).__name__} for {split}, and no Example"
+            continue
+        broken = [(number, problem) for number, row in enumerate(rows, 1) if (problem := _row_problem(row))]
+        if broken:
+            number, problem = broken[0]
+            rest = f", and {len(broken) - 1} more are wrong" if len(broken) > 1 else ""
+            yield f"has a wrong {split} row {number}: {problem}{rest}"
+
+
+def _row_problem(row: Example) -> str | None:
+    """What is wrong with one row. Each kind of row is judged by the field that holds it."""
+    return _conversation_problem(row.messages)
+
+
+def _conversation_problem(messages: Any) -> str | None:
+    if not isinstance(messages, tuple):
+        return f"its messages are a {type(messages).__name__}, not a tuple"
+    if not messages:
+        return "it has no messages"
+    for message in messages:
+        if not isinstance(message, Message):
+            return f"its messages hold a {type(message).__name__}, not a Message"
+        if message.role not in _ROLES:
+            return f"role {message.role!r} is none of {', '.join(_ROLES)}"
+        if not isinstance(message.content, str) or not message.content.strip():
+            return f"its {message.role} turn has no text"
+    roles = [message.role for message in messages]
+    if roles[-1] != "assistant":
+        return f"it ends with the {roles[-1]}'s turn, not with the assistant's"
+    if "user" not in roles:
+        return "it has no user turn"
+    return "its system turn is not the first" if "system" in roles[1:] else None
 
 
 def _broken_rules(
     splits: dict[Split, tuple[Example, ...]], again: dict[Split, tuple[Example, ...]]
 ) -> Iterator[str]:
     for split in SPLITS:
-        strangers = [row for row in splits[split] if not isinstance(row, Example)]
-        if strangers:
-            yield f"yields a {type(strangers[0]).__name__} for {split}, and no Example"
-            return
         if _digest(splits[split]) != _digest(again[split]):
             yield f"gives other {split} examples for the same seed"
     for split in ("train", "validation"):
@@ -87,9 +170,21 @@ def _broken_rules(
         yield f"marks {len(wrong)} test rows wrongly as seen or unseen, such as fact {wrong[0]!r}"
 
 
+def _broken_prompts(domain: Domain, train: Iterable[Example]) -> Iterator[str]:
+    """A question that was trained on shows nothing but memory."""
+    trained = {_prompt(row) for row in train}
+    for prompt in domain.prompts:
+        if prompt in trained:
+            yield f"shows itself off with a prompt that is in train: {prompt!r}"
+
+
 def _prompt(row: Example) -> str:
     """All that is said before the last answer."""
     return "\n".join(message.content for message in row.messages[:-1])
+
+
+def _twice(values: Iterable[str]) -> list[str]:
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _digest(rows: Iterable[Example]) -> str:

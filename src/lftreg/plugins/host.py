@@ -1,8 +1,8 @@
 """Loads plugins and asks them. One that is broken costs its own offers and nothing else.
 
-A plugin may fail to import, exit, misname a hook, yield half of its values and raise, or claim a
-name that is taken. Each becomes a `Fault` that is kept and shown; commands go on without what
-the plugin would have given.
+A plugin may fail to import, exit, misname a hook, yield half of its values and raise, claim a
+name that is taken, or be written for another lftreg. Each becomes a `Fault` that is kept and shown;
+commands go on without what the plugin would have given.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lftreg.config import load_settings
 from lftreg.errors import LftregError, NotFound, unknown
 from lftreg.plugins import spec
 from lftreg.plugins.offers import DOMAIN, METHOD, TARGETS, Kind, check_all
+from lftreg.plugins.requires import other_lftreg
 from lftreg.plugins.types import Domain, Method, Targets
 
 T = TypeVar("T")
@@ -69,13 +70,21 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a plugin. `loaded` is False where nothing of it could be used."""
+    """What is wrong with a plugin, and what to type about it.
+
+    `loaded` is False where nothing of it could be used.
+    """
 
     plugin: str
     distribution: str
     message: str
     loaded: bool = False
     error: BaseException | None = field(default=None, compare=False, repr=False)
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.run:
+            object.__setattr__(self, "run", check_command(self.plugin))
 
     def __str__(self) -> str:
         broken = "" if self.loaded else " did not load"
@@ -209,6 +218,13 @@ class Host:
             self._fault(plugin, f"an entry point of {owner} has the name already; each needs its own")
             return
         self._plugins[plugin.name] = replace(plugin, state="failed")
+        if wanted := other_lftreg(entry.dist):
+            self._fault(
+                plugin,
+                f"was written for lftreg {wanted}; this is {__version__}",
+                run=f"pip install --upgrade {plugin.distribution.partition(' ')[0]}",
+            )
+            return
         with self._isolated(plugin):
             self._register(plugin, entry.load())
         if self._plugins[plugin.name].state == "failed" and self._manager.has_plugin(plugin.name):
@@ -264,15 +280,22 @@ class Host:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 yield
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a stranger's code may raise anything
             self._fault(plugin, reason(error), loaded=loaded, error=error)
 
     def _fault(
-        self, plugin: Plugin, message: str, loaded: bool = False, error: BaseException | None = None
+        self,
+        plugin: Plugin,
+        message: str,
+        loaded: bool = False,
+        error: BaseException | None = None,
+        run: str = "",
     ) -> None:
         if plugin.builtin:
             raise RuntimeError(f"{plugin}: {message}") from error  # a bug of ours, not a fault to live with
-        self._faults.append(Fault(plugin.name, plugin.distribution, message, loaded, error))
+        self._faults.append(Fault(plugin.name, plugin.distribution, message, loaded, error, run))
 
 
 def reason(error: BaseException) -> str:
@@ -301,9 +324,9 @@ def _blaming(plugin: Plugin) -> Callable[[str, Callable[[], Any]], Any]:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 return call()
-        except LftregError:
+        except (LftregError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise LftregError(
                 f"{doing} of {plugin} failed: {reason(error)}",
                 f"run: {check_command(plugin.name)}",
