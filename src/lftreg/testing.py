@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lftreg.composer.options import options_of, resolve_options
-from lftreg.errors import LftregError, UsageError
+from lftreg.errors import LftregError, NotFound, UsageError
 from lftreg.plugins import check as rules
 from lftreg.plugins.host import Host, Plugin, Registered
 from lftreg.plugins.types import Domain, Method, Targets
@@ -133,7 +133,7 @@ def _method_problems(method: Method) -> list[str]:
 
 def _misses(targets: Targets, config: Mapping[str, Any]) -> Iterator[str]:
     """Names that do not fit the modules of a model, and linear layers that `all-linear` leaves out."""
-    from lftreg.models.targets import ALL_LINEAR, list_modules, resolve_targets
+    from lftreg.models.targets import ALL_LINEAR, list_modules, matched_by_name, resolve_targets
 
     kind = str(config.get("model_type"))
     if kind not in targets.model_types:
@@ -146,14 +146,13 @@ def _misses(targets: Targets, config: Mapping[str, Any]) -> Iterator[str]:
             try:
                 resolve_targets(modules, kind, name, ours)
             except LftregError as error:
+                if name in targets.optional and isinstance(error, NotFound):
+                    continue
                 yield f"has a preset {preset!r} that does not fit: {error.message}"
     taken = tuple(targets.presets.get(ALL_LINEAR, ()))
     if taken:
-        left = [
-            path
-            for path in _in_blocks(modules)
-            if not f".{path}".endswith(tuple(f".{name}" for name in taken))
-        ]
+        hit = {module.name for hits in matched_by_name(taken, modules).values() for module in hits}
+        left = [path for path in _in_blocks(modules) if path not in hit]
         if left:
             yield f"leaves {len(left)} linear layers out of 'all-linear', such as {left[0]}"
 

@@ -78,7 +78,7 @@ USER, ASSISTANT, SYSTEM = Message("user", "a?"), Message("assistant", "b"), Mess
 @pytest.mark.parametrize(
     ("messages", "problem"),
     [
-        ((), "it has no messages"),
+        ((), "it has neither messages nor a text"),
         ([USER, ASSISTANT], "its messages are a list, not a tuple"),
         ((USER, "b"), "its messages hold a str, not a Message"),
         ((USER, Message("bot", "b")), "role 'bot' is none of system, user, assistant"),  # type: ignore[arg-type]
@@ -103,6 +103,37 @@ def test_a_whole_conversation_is_good() -> None:
         return [Example((SYSTEM, Message("user", split), ASSISTANT, USER, ASSISTANT))]
 
     assert check_domain(Domain("good", "s", build)) == []
+
+
+@pytest.mark.parametrize("label", ["calm", None])
+def test_a_text_is_good_with_a_label_or_without(label: str | None) -> None:
+    def build(split: Split, seed: int) -> list[Example]:
+        return [Example.passage(f"a text for {split}", label)]
+
+    assert check_domain(Domain("good", "s", build)) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"text": " "}, "its text is empty"),
+        ({"text": 3}, "its text is empty"),
+        ({"text": "a", "label": ""}, "its label is ''; it is a text or None"),
+        ({"text": "a", "label": 3}, "its label is 3; it is a text or None"),
+    ],
+)
+def test_a_text_that_cannot_be_learned_from_is_named(fields: Any, problem: str) -> None:
+    def build(split: Split, seed: int) -> list[Example]:
+        return [Example(**fields)]
+
+    assert check_domain(Domain("bad", "s", build))[0] == f"has a wrong train row 1: {problem}"
+
+
+def test_texts_are_split_like_prompts() -> None:
+    def build(split: Split, seed: int) -> list[Example]:
+        return [Example.passage("the same")]
+
+    assert "has 1 prompts in both train and test, such as 'the same'" in check_domain(Domain("b", "s", build))
 
 
 def test_a_prompt_that_is_trained_on_shows_nothing() -> None:
@@ -130,7 +161,7 @@ def test_a_good_target_map_has_no_problem() -> None:
                 {"mlp": (name,)},
                 f"names {name!r} in preset 'mlp', which is not the end of a module's",
             )
-            for name in ("mlp.*", ".fc1", "fc1.", "fc 1", "fc1,fc2", "mlp..fc1")
+            for name in ("mlp.f*", ".fc1", "fc1.", "fc 1", "fc1,fc2", "mlp..fc1")
         ],
         (("opt",), {}, "is refused: presets is not a mapping with at least one preset"),
     ],
@@ -138,6 +169,11 @@ def test_a_good_target_map_has_no_problem() -> None:
 def test_a_target_map_that_cannot_match_is_named(types: Any, presets: Any, problem: str) -> None:
     (found,) = check_targets(Targets("opt", types, presets))
     assert found.startswith(problem)
+
+
+def test_an_optional_name_is_in_a_preset() -> None:
+    targets = Targets("t5", ("t5",), {"mlp": ("wi", "layer.*.wo")}, optional=("wi", "w1"))
+    assert check_targets(targets) == ["calls 'w1' optional, which is in no preset"]
 
 
 def _merge(model: Any, adapters: Any, weights: Any, name: str) -> None: ...

@@ -103,6 +103,9 @@ def test_a_target_map_is_matched_against_a_model() -> None:
     testing.check_targets(Targets("opt", ("opt",), presets))
     testing.check_targets(Targets("opt", ("opt",), presets), OPT)
     testing.check_targets(families.GPT2, {"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 4})
+    bert = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    testing.check_targets(families.T5, {"model_type": "t5", "num_layers": 2})  # with optional names
+    testing.check_targets(families.BERT, {"model_type": "bert", **bert})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_a_target_map_is_matched_against_a_model() -> None:
             {"all-linear": ATTENTION},
             "leaves 4 linear layers out of 'all-linear', such as model.decoder.layer",
         ),
-        ({"mlp": ("mlp.*",)}, "names 'mlp.*' in preset 'mlp'"),
+        ({"mlp": ("mlp.f*",)}, "names 'mlp.f*' in preset 'mlp'"),
     ],
 )
 def test_a_target_map_that_does_not_fit_the_model_is_told_of(presets: Any, said: str) -> None:

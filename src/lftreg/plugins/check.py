@@ -24,7 +24,7 @@ IMPORT_LIMIT = 0.050  # seconds; every command that asks plugins pays for all of
 HEAVY = ("torch", "transformers", "peft", "accelerate")
 _ROLES: tuple[str, ...] = get_args(Role)
 _NEEDS: tuple[str, ...] = get_args(Need)
-_SUFFIX = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")  # of a module's path
+_SUFFIX = re.compile(r"([A-Za-z0-9_]+|\*)(\.([A-Za-z0-9_]+|\*))*")  # of a module's path; * is any one part
 _PRESET = re.compile(r"[a-z0-9][a-z0-9._-]*")  # no comma: `--targets` is a list
 _TIMED_IMPORT = """
 import importlib, json, sys, time
@@ -94,6 +94,10 @@ def check_targets(targets: Targets) -> list[str]:
             for name in names
             if not _SUFFIX.fullmatch(name)
         ]
+    named = {name for names in targets.presets.values() for name in names}
+    problems += [
+        f"calls {name!r} optional, which is in no preset" for name in targets.optional if name not in named
+    ]
     return problems
 
 
@@ -127,14 +131,22 @@ def _broken_rows(splits: dict[Split, tuple[Example, ...]]) -> Iterator[str]:
 
 def _row_problem(row: Example) -> str | None:
     """What is wrong with one row. Each kind of row is judged by the field that holds it."""
-    return _conversation_problem(row.messages)
+    text: Any = row.text  # a stranger's dataclass may hold anything
+    if row.messages or not text:
+        return _conversation_problem(row.messages)
+    if not isinstance(text, str) or not text.strip():
+        return "its text is empty"
+    label: Any = row.label
+    if label is not None and (not isinstance(label, str) or not label.strip()):
+        return f"its label is {label!r}; it is a text or None"
+    return None
 
 
 def _conversation_problem(messages: Any) -> str | None:
     if not isinstance(messages, tuple):
         return f"its messages are a {type(messages).__name__}, not a tuple"
     if not messages:
-        return "it has no messages"
+        return "it has neither messages nor a text"
     for message in messages:
         if not isinstance(message, Message):
             return f"its messages hold a {type(message).__name__}, not a Message"
@@ -179,8 +191,8 @@ def _broken_prompts(domain: Domain, train: Iterable[Example]) -> Iterator[str]:
 
 
 def _prompt(row: Example) -> str:
-    """All that is said before the last answer."""
-    return "\n".join(message.content for message in row.messages[:-1])
+    """All that is said before the last answer, or the text."""
+    return "\n".join(message.content for message in row.messages[:-1]) or row.text
 
 
 def _twice(values: Iterable[str]) -> list[str]:
