@@ -22,28 +22,44 @@ if TYPE_CHECKING:
     from lftreg.plugins.types import Domain, Example, Message, Method, Targets
     from lftreg.registry import Registry, Version
     from lftreg.training import train
+    from lftreg.tutorial import (
+        AdapterManager,
+        DatasetCreator,
+        FineTuningConfig,
+        LoRAFineTuner,
+        compose_adapters,
+    )
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "AdapterManager": "lftreg.tutorial",
+    "DatasetCreator": "lftreg.tutorial",
     "Domain": "lftreg.plugins.types",
     "Example": "lftreg.plugins.types",
+    "FineTuningConfig": "lftreg.tutorial",
     "LftregError": "lftreg.errors",
+    "LoRAFineTuner": "lftreg.tutorial",
     "Message": "lftreg.plugins.types",
     "Method": "lftreg.plugins.types",
     "Registry": "lftreg.registry",
     "Targets": "lftreg.plugins.types",
     "Version": "lftreg.registry",
     "compose": "lftreg.composer",
+    "compose_adapters": "lftreg.tutorial",
     "generate": "lftreg.models.generate",
     "hookimpl": "lftreg.plugins",
     "train": "lftreg.training",
 }
 
 __all__ = [
+    "AdapterManager",
+    "DatasetCreator",
     "Domain",
     "Example",
+    "FineTuningConfig",
     "LftregError",
+    "LoRAFineTuner",
     "Message",
     "Method",
     "Registry",
@@ -51,6 +67,7 @@ __all__ = [
     "Version",
     "__version__",
     "compose",
+    "compose_adapters",
     "generate",
     "hookimpl",
     "train",

@@ -20,6 +20,7 @@ Listener = Callable[[str], None]  # hears in a word or two what is being done
 def compose(
     parents: Sequence[str],
     *,
+    weights: Sequence[float] | None = None,
     name: str | None = None,
     method: str = "cat",
     rank: int | Literal["auto", "full"] | None = None,
@@ -33,17 +34,17 @@ def compose(
 ) -> Version:
     """Mix adapters and register the result, with its recipe and how far it is from the exact sum.
 
-    `parents` are REF or REF:WEIGHT, all of one base; the name is theirs joined by a dash where it is
-    left out. `rank`, `density` and `options` are those of the method, the keyword-only parameters of its
-    `merge`. `dtype` `auto` keeps what all parents have, else float32. The order of the parents does
-    not matter: same parents, weights, method and options, same digest. Raises a subclass of
-    LftregError, with nothing registered, where anything does not fit.
+    `parents` are REF or REF:WEIGHT, all of one base, or bare REFs and one of `weights` each; the name is
+    theirs joined by a dash where it is left out. `rank`, `density` and `options` are those of the method,
+    the keyword-only parameters of its `merge`. `dtype` `auto` keeps what all parents have, else float32.
+    The order of the parents does not matter: same parents, weights, method and options, same digest.
+    Raises a subclass of LftregError, with nothing registered, where anything does not fit.
     """
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}", f"one of {', '.join(ENGINES)}")
     registry = registry or Registry()
     plan = make_plan(
-        [parents] if isinstance(parents, str) else parents,
+        _weighted([parents] if isinstance(parents, str) else parents, weights),
         name=name,
         method=method,
         options={"rank": rank, "density": density, **options},
@@ -52,6 +53,19 @@ def compose(
         host=host or Host(),
     )
     return run_plan(plan, registry, listen)
+
+
+def _weighted(parents: Sequence[str], weights: Sequence[float] | None) -> Sequence[str]:
+    """Parents with their weights written behind them: neither may be left over."""
+    if weights is None:
+        return parents
+    if len(weights) != len(parents):
+        raise UsageError(
+            f"{len(parents)} adapters and {len(weights)} weights",
+            "give one weight for each adapter",
+            code="weights",
+        )
+    return [f"{parent}:{float(weight)!r}" for parent, weight in zip(parents, weights, strict=True)]
 
 
 def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda doing: None) -> Version:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from lftreg.errors import Incompatible, UsageError
+from lftreg.errors import Incompatible, NotFound, UsageError, unknown
 from lftreg.models.answers import Decoding, Generation, answer
 from lftreg.models.attach import AdapterModel
 from lftreg.models.base import FoundBase, find_base, same_base
 from lftreg.models.load import load_base
 from lftreg.models.tasks import CLASSIFY, LABELS, MASKED, Task, natural_task, task_of
 from lftreg.plugins.types import Message
-from lftreg.registry import Registry, Version
-from lftreg.registry.records import WEIGHTS
-from lftreg.tensors import read_header
+from lftreg.registry import CONFIG, WEIGHTS, Registry, parse_ref
+from lftreg.registry.content import digest_of
+from lftreg.tensors import check_adapter, read_header
 
 __all__ = ["BASE_PREFIX", "Decoding", "Generation", "Speaker", "generate"]
 
@@ -23,19 +26,28 @@ BASE_PREFIX = "base:"
 
 
 @dataclass(frozen=True, slots=True)
+class _Adapter:
+    """An adapter's files, known by their content."""
+
+    digest: str
+    config: Mapping[str, Any]
+    weights: Path
+
+
+@dataclass(frozen=True, slots=True)
 class _Voice:
-    """Whoever speaks under a REF: a version, or none for the bare base, and what it can do."""
+    """Whoever speaks under a name: an adapter, or none for the bare base, and what it can do."""
 
     ref: str
-    version: Version | None
     base: FoundBase
     task: Task
+    adapter: _Adapter | None = None
     labels: tuple[str, ...] = ()
 
     @property
     def name(self) -> str | None:
         """Equal content is attached once, whatever names it has."""
-        return None if self.version is None else self.version.digest
+        return None if self.adapter is None else self.adapter.digest
 
 
 class Speaker:
@@ -56,20 +68,47 @@ class Speaker:
         trust_code: bool = False,
     ) -> None:
         self.registry = registry or Registry()
-        self.refs = tuple(refs)
-        self._voices = {ref: self._voice(ref, trust_code) for ref in refs}
-        first = _together(tuple(self._voices.values()))
+        voices = [self._voice(ref, trust_code) for ref in refs]
+        first = _together(voices)
         loaded = load_base(first.base, dtype, task=first.task, labels=first.labels, quantize=quantize)
         self._model = AdapterModel(loaded)
-        for voice in self._voices.values():
-            if voice.version is not None:
-                config = self.registry.config(voice.version)
-                self._model.attach(voice.version.digest, config, self.registry.file(voice.version, WEIGHTS))
+        self._voices: dict[str, _Voice] = {}
+        for voice in voices:
+            self._admit(voice.ref, voice)
+
+    @property
+    def refs(self) -> tuple[str, ...]:
+        """The names that may be asked."""
+        return tuple(self._voices)
+
+    def add(self, name: str, source: str | Path) -> None:
+        """Let one more adapter speak, under a name of the caller's: a REF, or a folder that PEFT wrote.
+
+        A folder passes the gate for strangers' adapters first. A name that was taken is given anew.
+        """
+        first = next(iter(self._voices.values()))
+        if isinstance(source, Path) or parse_ref(source).path is not None:
+            voice = _from_folder(name, Path(source), first.base)
+        else:
+            voice = self._voice(source, first.base.code)
+        _together([first, voice])
+        self._admit(name, voice)
+
+    def known(self, name: str) -> str:
+        """The name itself. Raises NotFound, with the nearest one, for a name that nobody speaks under."""
+        if name not in self._voices:
+            raise unknown("voice", name, self._voices, f"here are {', '.join(self._voices)}")
+        return name
+
+    def _admit(self, name: str, voice: _Voice) -> None:
+        if voice.adapter is not None:
+            self._model.attach(voice.adapter.digest, voice.adapter.config, voice.adapter.weights)
+        self._voices[name] = voice
 
     def answer(self, ref: str, prompts: Sequence[str], decoding: Decoding | None = None) -> list[Generation]:
         """Answers to single questions, in their order."""
         asked = [[Message("user", prompt)] for prompt in prompts]
-        voice = self._voices[ref]
+        voice = self._voices[self.known(ref)]
         with self._model.using(voice.name) as model:
             return answer(model, self._model.loaded, asked, decoding or Decoding(), voice.labels)
 
@@ -80,7 +119,7 @@ class Speaker:
 
         Raises UsageError for an adapter that does not converse.
         """
-        voice = self._voices[ref]
+        voice = self._voices[self.known(ref)]
         if voice.task in (CLASSIFY, MASKED):
             raise UsageError(
                 f"{ref} is a {voice.task.words}, which holds no conversations", f'lftreg generate {ref} "..."'
@@ -92,20 +131,36 @@ class Speaker:
     def _voice(self, ref: str, trust_code: bool) -> _Voice:
         if ref.startswith(BASE_PREFIX):
             base = find_base(ref.removeprefix(BASE_PREFIX), self.registry, trust_code=trust_code)
-            return _Voice(ref, None, base, natural_task(base.config))
+            return _Voice(ref, base, natural_task(base.config))
         version = self.registry.get(ref)
         base = same_base(version.base, self.registry, trust_code=trust_code)
-        task = task_of(base.config, self.registry.config(version))
-        labels = self._labels(version) if task is CLASSIFY else ()
-        return _Voice(ref, version, base, task, labels)
+        adapter = _Adapter(
+            version.digest, self.registry.config(version), self.registry.file(version, WEIGHTS)
+        )
+        return _with_task(ref, base, adapter)
 
-    def _labels(self, version: Version) -> tuple[str, ...]:
-        """A classifier's labels, in the order of its logits; numbers where its file names none."""
-        header = read_header(self.registry.file(version, WEIGHTS))
-        if LABELS in header.metadata:
-            return tuple(json.loads(header.metadata[LABELS]))
-        heads = [info.shape[0] for key, info in header.tensors.items() if ".lora_" not in key]
-        return tuple(str(number) for number in range(min(heads)))
+
+def _from_folder(name: str, folder: Path, base: FoundBase) -> _Voice:
+    if not folder.is_dir():
+        raise NotFound(f"there is no folder {folder}", "give the folder that holds adapter_config.json")
+    checked = check_adapter(folder / WEIGHTS, folder / CONFIG)
+    with checked.weights.open("rb") as file:
+        digest = digest_of(hashlib.file_digest(file, "sha256").hexdigest(), checked.config)
+    return _with_task(name, base, _Adapter(digest, checked.config, checked.weights))
+
+
+def _with_task(ref: str, base: FoundBase, adapter: _Adapter) -> _Voice:
+    task = task_of(base.config, adapter.config)
+    return _Voice(ref, base, task, adapter, _labels(adapter) if task is CLASSIFY else ())
+
+
+def _labels(adapter: _Adapter) -> tuple[str, ...]:
+    """A classifier's labels, in the order of its logits; numbers where its file names none."""
+    header = read_header(adapter.weights)
+    if LABELS in header.metadata:
+        return tuple(json.loads(header.metadata[LABELS]))
+    heads = [info.shape[0] for key, info in header.tensors.items() if ".lora_" not in key]
+    return tuple(str(number) for number in range(min(heads)))
 
 
 def generate(
