@@ -39,6 +39,7 @@ def test_check_tells_columns_rows_and_splits(lftreg: Lftreg, tmp_path: Path) -> 
 def test_columns_that_are_not_found_are_listed_and_can_be_told(lftreg: Lftreg, tickets: Path) -> None:
     error = lftreg("data", "check", str(tickets), "--json", code=2).error
     assert "row 1: columns 'Subject', 'Reply'; wanted prompt and response" in error["message"]
+    assert "--map prompt=COLUMN" in error["hint"]
     told = ("--map", "prompt=Subject", "--map", "response=Reply")
     done = lftreg("data", "check", str(tickets), *told)
     assert "prompt from 'Subject', response from 'Reply'" in done.out
@@ -98,3 +99,8 @@ def test_an_encoder_learns_labels_from_a_file(lftreg: Lftreg, tiny: object, tmp_
     assert output["text"] in ("spam", "post")
     assert set(output["scores"]) == {"spam", "post"}
     assert lftreg("generate", "letters", "your watch number 3").out.strip() == output["text"]
+
+
+def test_by_itself_it_shows_its_commands(lftreg: Lftreg) -> None:
+    assert "Commands:" in lftreg("data").out
+    assert lftreg("data", "--json", code=2).error["code"] == "usage"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lftreg.errors import InvalidData, LftregError, NotFound, StorageError, Unavailable
-from lftreg.models.base import find_base, same_base
+from lftreg.models.base import find_base, read_base, same_base
 from lftreg.models.load import load_chat
 from lftreg.registry import Registry
 
@@ -131,3 +131,37 @@ def test_a_base_without_a_fast_tokenizer(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     with pytest.raises(InvalidData, match="tokenizer"):
         load_chat(find_base(str(folder)))
+
+
+# A hub model in parts: what one command cached is not all that the next one needs.
+
+
+@pytest.fixture
+def cached(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only snapshot of org/model in an otherwise empty cache."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    model = tmp_path / "cache" / "models--org--model"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("1" * 40)
+    return Path(shutil.copytree(tiny_llama, model / "snapshots" / ("1" * 40)))
+
+
+def test_a_config_is_read_without_weights(cached: Path) -> None:
+    (cached / "model.safetensors").unlink()
+    name, folder, config, code = read_base("org/model")
+    assert (name, folder, config["model_type"], code) == ("org/model", cached, "llama", False)
+
+
+def test_a_snapshot_without_weights_is_not_taken_for_whole(cached: Path) -> None:
+    assert find_base("org/model").folder == cached
+    (cached / "model.safetensors").unlink()
+    with pytest.raises(Unavailable, match="only in part"):
+        find_base("org/model")
+
+
+def test_a_snapshot_that_lacks_a_shard_is_not_taken_for_whole(cached: Path) -> None:
+    (cached / "model.safetensors").rename(cached / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (cached / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(Unavailable, match="only in part"):
+        find_base("org/model")

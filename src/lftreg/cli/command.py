@@ -99,6 +99,9 @@ class Family(CommandBase, click.Group):
         named = any(word in self.commands or word in HELP["help_option_names"] for word in args)
         if self.default and not named and not ctx.resilient_parsing and (not args or args[0].startswith("-")):
             args = [self.default, *args]
+        if not args and not ctx.resilient_parsing and not ctx.obj.given.get("json"):
+            ctx.obj.out.raw(ctx.get_help() + "\n")
+            ctx.exit()
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -97,6 +97,11 @@ def _read(path: Path, columns: Mapping[str, str]) -> tuple[Shape | None, list[tu
     for number, row in read_rows(path):
         try:
             shape = shape or find_shape(row, columns)
+        except ValueError as error:
+            refuse_row(
+                path, number, str(error), "tell which is which: --map prompt=COLUMN --map response=COLUMN"
+            )
+        try:
             rows.append((shape.split(row), shape.example(row)))
         except ValueError as error:
             refuse_row(path, number, str(error))

@@ -38,9 +38,9 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise StorageError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
 
 
-def refuse_row(path: Path, number: int, reason: str) -> NoReturn:
+def refuse_row(path: Path, number: int, reason: str, hint: str = NOTHING_LOST) -> NoReturn:
     """Raise the error for one bad row."""
-    raise InvalidData(f"{path.name}, row {number}: {reason}", NOTHING_LOST, code="bad-row")
+    raise InvalidData(f"{path.name}, row {number}: {reason}", hint, code="bad-row")
 
 
 def _jsonl(path: Path) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftreg.errors import InvalidData, NotFound, StorageError, TokenNeeded, Unavailable
+from lftreg.errors import InvalidData, LftregError, NotFound, StorageError, TokenNeeded, Unavailable
 from lftreg.paths import starter_folder
 from lftreg.registry.records import Base
 
@@ -23,7 +23,9 @@ STARTER = "starter"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What a base needs to run: never its pickles, and its code only where it is trusted.
-_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+SMALL_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
+WEIGHTS = ("*.safetensors",)
+CODE = ("*.py",)
 # Keys of config.json that say who wrote it, not what the model computes.
 _NOT_THE_MODEL = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}
 
@@ -51,7 +53,7 @@ def find_base(spec: str, registry: Registry | None = None, *, trust_code: bool =
     like. Raises NotFound, InvalidData (no safetensors weights, a broken config) or Unavailable
     (not cached and no network, or Python of its own without `trust_code`).
     """
-    folder, name = _folder_of(spec, trust_code)
+    folder, name = _folder_of(spec, trust_code, weights=True)
     try:
         return _identify(folder, name, registry, trust_code)
     except OSError as error:
@@ -59,6 +61,17 @@ def find_base(spec: str, registry: Registry | None = None, *, trust_code: bool =
         raise StorageError(
             f"base {spec!r} cannot be read: {reason}", "check the folder's permissions"
         ) from error
+
+
+def read_base(spec: str, *, trust_code: bool = False) -> tuple[str, Path, dict[str, Any], bool]:
+    """What `config.json` says of a base: its id, its folder, the configuration, whether it needs its own Python.
+
+    Of a hub model nothing but small files is downloaded, and no weight is read, so it has no fingerprint.
+    Raises what `find_base` raises.
+    """
+    folder, name = _folder_of(spec, trust_code, weights=False)
+    config = _read_config(folder, name)
+    return name, folder, config, _checked_code(config, name, trust_code)
 
 
 def same_base(expected: Base, registry: Registry | None = None, *, trust_code: bool = False) -> FoundBase:
@@ -95,7 +108,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     raise NotFound(f"base {name!r} has no model.safetensors in {folder}", "is it a whole model folder?")
 
 
-def _folder_of(spec: str, trust_code: bool) -> tuple[Path, str]:
+def _folder_of(spec: str, trust_code: bool, *, weights: bool) -> tuple[Path, str]:
     if spec == STARTER:
         return starter_folder(), STARTER
     local = Path(spec).expanduser()
@@ -107,25 +120,26 @@ def _folder_of(spec: str, trust_code: bool) -> tuple[Path, str]:
         )
     if not _HUB_ID.fullmatch(spec):
         raise NotFound(f"{spec!r} is no base", "use `starter`, a folder, or a hub id such as org/model")
-    return _hub_snapshot(spec, trust_code), spec
+    return _hub_snapshot(
+        spec, [*SMALL_FILES, *(WEIGHTS if weights else ()), *(CODE if trust_code else ())]
+    ), spec
 
 
-def _hub_snapshot(spec: str, trust_code: bool) -> Path:
-    """The cached snapshot of a hub model; downloaded only where it is not cached."""
+def _hub_snapshot(spec: str, files: list[str]) -> Path:
+    """The cached snapshot of a hub model; downloaded only where what is wanted of it is not cached."""
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
     repo, _, revision = spec.partition("@")
-    files = [*_HUB_FILES, "*.py"] if trust_code else _HUB_FILES
     wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": files}
     try:
         cached = Path(snapshot_download(repo, local_files_only=True, **wanted))
-        if (cached / "config.json").exists():
+        if _holds(cached, files):
             return cached
     except (hub.LocalEntryNotFoundError, hub.RepositoryNotFoundError, OSError, ValueError):
         pass  # not cached: ask the hub
     try:
-        return Path(snapshot_download(repo, **wanted))
+        fetched = Path(snapshot_download(repo, **wanted))
     except hub.GatedRepoError as error:
         raise TokenNeeded(
             f"base {repo!r} is gated", "accept its terms on the hub, then `hf auth login`"
@@ -139,17 +153,33 @@ def _hub_snapshot(spec: str, trust_code: bool) -> Path:
             f"base {spec!r} is not in the local cache and the hub cannot be reached",
             "go online once, or give a folder; `--base starter` needs no network",
         ) from error
+    if not _holds(fetched, files):  # offline, the hub's library gives whatever it has
+        raise Unavailable(
+            f"base {spec!r} is in the local cache only in part, and the hub gave no more of it",
+            "go online once; a model that has no safetensors weights there has to be converted first",
+            code="partial-base",
+        )
+    return fetched
+
+
+def _holds(snapshot: Path, files: list[str]) -> bool:
+    """Whether a cached snapshot has all that is wanted: an earlier command may have needed less."""
+    if not (snapshot / "config.json").exists():
+        return False
+    brings_code = set(CODE) <= set(files) and "auto_map" in _read_config(snapshot, snapshot.name)
+    if brings_code and not any(snapshot.glob(CODE[0])):
+        return False
+    if not set(WEIGHTS) <= set(files):
+        return True
+    try:
+        return all(path.exists() for path in weight_files(snapshot, snapshot.name))
+    except LftregError:
+        return False
 
 
 def _identify(folder: Path, name: str, registry: Registry | None, trust_code: bool) -> FoundBase:
     config = _read_config(folder, name)
-    code = _needs_code(config)
-    if code and not trust_code:
-        raise Unavailable(
-            f"base {name!r} needs Python code that comes with it",
-            "read that code; --trust-remote-code runs it",
-            code="remote-code",
-        )
+    code = _checked_code(config, name, trust_code)
     files = weight_files(folder, name) + (sorted(folder.glob("*.py")) if code else [])
     signature = _signature(folder, files)
     known = registry.fingerprint_of(signature) if registry is not None else None
@@ -159,6 +189,18 @@ def _identify(folder: Path, name: str, registry: Registry | None, trust_code: bo
             with contextlib.suppress(StorageError):  # a home that is only read hashes again next time
                 registry.remember_fingerprint(signature, known)
     return FoundBase(Base(known.fingerprint, name, known.model_type, known.parameters), folder, code)
+
+
+def _checked_code(config: Mapping[str, Any], name: str, trust_code: bool) -> bool:
+    """Whether a base needs its own Python. Raises Unavailable where that is not trusted."""
+    code = _needs_code(config)
+    if code and not trust_code:
+        raise Unavailable(
+            f"base {name!r} needs Python code that comes with it",
+            "read that code; --trust-remote-code runs it",
+            code="remote-code",
+        )
+    return code
 
 
 def _needs_code(config: Mapping[str, Any]) -> bool:

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents
 from lftreg.cli.command import define
 from lftreg.cli.complete import BASE
 from lftreg.cli.context import Context
 from lftreg.cli.options import TRUST
 from lftreg.cli.output import clean
-from lftreg.cli.tables import Column, print_fields, print_table, short
+from lftreg.cli.tables import Column, print_fields, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from lftreg.models.base import FoundBase
     from lftreg.models.targets import Module
     from lftreg.plugins.host import Registered
     from lftreg.plugins.types import Targets
@@ -78,12 +76,11 @@ def _render(found: Mapping[str, Registered[Targets]], console: Console) -> None:
 
 def _matches(context: Context, spec: str, wanted: str, trust_code: bool) -> None:
     """What a preset or names match in one base."""
-    from lftreg.models.base import find_base
+    from lftreg.models.base import read_base
     from lftreg.models.targets import list_modules, matched_by_name, resolve_targets
 
-    base = find_base(spec, context.registry, trust_code=trust_code)
-    config = base.config
-    modules = list_modules(config, code=base.folder if base.code else None)
+    name, folder, config, code = read_base(spec, trust_code=trust_code)
+    modules = list_modules(config, code=folder if code else None)
     names = resolve_targets(modules, config["model_type"], wanted, context.host, tell=context.out.note)
     matched = matched_by_name(names, modules)
     if context.out.quiet and not context.out.json:
@@ -92,7 +89,7 @@ def _matches(context: Context, spec: str, wanted: str, trust_code: bool) -> None
     rows = [_row(pattern, found) for pattern, found in matched.items()]
     family = context.host.family(config["model_type"])
     document = {
-        "base": documents.base(base.record),
+        "base": {"id": name},
         "model_type": config["model_type"],
         "family": family and family.family,
         "targets": wanted,
@@ -102,7 +99,7 @@ def _matches(context: Context, spec: str, wanted: str, trust_code: bool) -> None
         "linear": sum(module.linear for module in modules),
         "parameters_a_rank": sum(row["parameters_a_rank"] for row in rows),
     }
-    context.out.result(document, partial(_render_matches, base, document))
+    context.out.result(document, partial(_render_matches, document))
     context.out.next(f"lftreg train customer_support --base {spec} --targets {wanted} --dry-run")
 
 
@@ -116,7 +113,7 @@ def _row(pattern: str, found: Sequence[Module]) -> dict[str, Any]:
     }
 
 
-def _render_matches(base: FoundBase, document: Mapping[str, Any], console: Console) -> None:
+def _render_matches(document: Mapping[str, Any], console: Console) -> None:
     kind = document["model_type"]
     family = f"{kind}, as {document['family']}" if document["family"] else f"{kind}, no target map"
     columns = (
@@ -137,7 +134,7 @@ def _render_matches(base: FoundBase, document: Mapping[str, Any], console: Conso
     print_fields(
         console,
         {
-            "base": f"{base.record.id}  {short(base.record.fingerprint)}",
+            "base": document["base"]["id"],
             "family": family,
             "matched": f"{document['matched']} of {document['linear']} linear modules by {document['targets']}",
             "parameters": f"{document['parameters_a_rank']:,} times the rank",

@@ -190,6 +190,8 @@ def _show_plans(context: Context, plans: Sequence[Plan]) -> None:
             "name": plan.name,
             "domain": plan.domain.name,
             "base": documents.base(plan.base.record),
+            "task": plan.task.name,
+            "labels": list(plan.labels) or None,
             "target_modules": list(plan.targets),
             "examples": plan.examples,
             "left_out": plan.left_out,
@@ -208,7 +210,9 @@ def _render_plans(plans: Sequence[Plan], console: Console) -> None:
         fields = {
             "name": plan.name,
             "base": f"{plan.base.record.id}  {short(plan.base.record.fingerprint)}  "
-            f"{count(plan.base.record.parameters)} parameters",
+            f"{count(plan.base.record.parameters)} parameters"
+            + (f", in {settings.quantize}" if settings.quantize else ""),
+            "task": f"{plan.task.words}, labels {', '.join(plan.labels)}" if plan.labels else plan.task.words,
             "targets": ", ".join(plan.targets),
             "rows": ", ".join(f"{number} {split}" for split, number in plan.examples.items()),
             "left out": f"{plan.left_out} rows that are too long" if plan.left_out else None,
