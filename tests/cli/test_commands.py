@@ -78,6 +78,7 @@ def test_show_tells_everything(lftreg: Lftreg, desk: Version) -> None:
     assert document["base"] == {"id": "starter", "fingerprint": "ab" * 32}
     assert document["loss"] == {
         "train_first": 4.0, "train_last": 0.5, "validation_before": 3.9, "validation_after": 0.31,
+        "accuracy_before": None, "accuracy_after": None,
     }  # fmt: skip
     assert document["run"]["libraries"] == {"torch": "2.13.0"}
     assert {file["name"] for file in document["files"]} == {

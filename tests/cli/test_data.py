@@ -95,6 +95,10 @@ def test_an_encoder_learns_labels_from_a_file(lftreg: Lftreg, tiny: object, tmp_
         "train", "--data", str(path), "--base", str(base), "--lr", "3e-3", "--epochs", "20", "--json"
     )
     assert made.document["loss"]["validation_after"] < made.document["loss"]["validation_before"]
+    assert made.document["loss"]["accuracy_after"] > made.document["loss"]["accuracy_before"]
+    shown = lftreg("show", "letters").out
+    assert "nats a row" in shown
+    assert "classification" in shown
     output = lftreg("generate", "letters", "your watch number 3", "--json").document["outputs"][0]
     assert output["text"] in ("spam", "post")
     assert set(output["scores"]) == {"spam", "post"}

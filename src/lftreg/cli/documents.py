@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lftreg.registry import AliasMove, Base, Lineage, Problem, Version
 
 LOSSES = ("train_first", "train_last", "validation_before", "validation_after")
+ACCURACIES = ("accuracy_before", "accuracy_after")  # of a classifier on its validation rows
 SPLITS = ("train", "validation", "test")
 
 
@@ -54,7 +55,7 @@ def made(version: Version) -> dict[str, Any]:
         "target_modules": list(version.target_modules),
         "trainable_parameters": version.trainable_parameters,
         "total_parameters": version.base.parameters + version.trainable_parameters,
-        "loss": None if run is None else {key: run.losses.get(key) for key in LOSSES},
+        "loss": None if run is None else {key: run.losses.get(key) for key in (*LOSSES, *ACCURACIES)},
         "examples": None if run is None else {key: run.examples.get(key, 0) for key in SPLITS},
         "tokens": None if run is None else run.tokens,
         "seconds": None if run is None else run.seconds,

@@ -58,14 +58,20 @@ def _render(version: Version, console: Console) -> None:
 def _run(run: Run | None) -> dict[str, str | None]:
     if run is None:
         return {}
-    loss = run.losses
+    from lftreg.models.tasks import unit_of
+
+    loss, task = run.losses, run.settings.get("task", "")
     validation = (
-        f"{loss['validation_before']:.3f} → {loss['validation_after']:.3f} nats a token"
+        f"{loss['validation_before']:.3f} → {loss['validation_after']:.3f} nats a {unit_of(task)}"
         if {"validation_before", "validation_after"} <= loss.keys()
         else None
     )
     return {
+        "task": task or None,
         "validation": validation,
+        "accuracy": f"{loss['accuracy_before']:.1%} → {loss['accuracy_after']:.1%}"
+        if "accuracy_after" in loss
+        else None,
         "examples": ", ".join(f"{number} {split}" for split, number in run.examples.items()),
         "training": f"{run.tokens:,} tokens in {run.seconds:.0f} s, seed {run.seed}",
         "libraries": ", ".join(f"{name} {release}" for name, release in run.libraries.items()),
