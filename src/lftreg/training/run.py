@@ -114,7 +114,12 @@ def make_plan(
     task = training_task(config, labelled=any(example.label is not None for example in everything))
     labels = labels_of(everything) if task is CLASSIFY else ()
     objective = make_objective(
-        task, load_tokenizer(found), stop_ids(found), prompt_dropout=given.prompt_dropout, labels=labels
+        task,
+        load_tokenizer(found),
+        stop_ids(found),
+        prompt_dropout=given.prompt_dropout,
+        opening_weight=given.opening_weight,
+        labels=labels,
     )
     limit = _length_limit(config, given)
     rows = {split: objective.encode(examples[split], limit, split) for split in SPLITS}

@@ -37,7 +37,8 @@ class Settings:
 
     lr is the peak; warmup is the share of steps before it; patience counts validations without
     an improvement before the run stops; clip is the largest gradient norm; prompt_dropout is the share
-    of a prompt's words that each pass leaves out anew, neftune the alpha of NEFTune's noise.
+    of a prompt's words that each pass leaves out anew, neftune the alpha of NEFTune's noise, opening_weight
+    how much more the first tokens of an answer count than the others.
     """
 
     rank: int = 16
@@ -45,6 +46,7 @@ class Settings:
     dropout: float = 0.0
     prompt_dropout: float = 0.0
     neftune: float = 0.0
+    opening_weight: float = 1.0
     targets: str = "all-linear"
     lr: float | None = None
     epochs: int | None = None
@@ -71,6 +73,7 @@ class Settings:
         _require(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
         check_kind(self.quantize)
         _require(0 <= self.neftune < math.inf, "neftune", self.neftune, "0 or more; 5 is usual")
+        _require(1 <= self.opening_weight <= 100, "opening_weight", self.opening_weight, "from 1 to 100")
         for name in ("dropout", "prompt_dropout"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
 

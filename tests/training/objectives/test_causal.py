@@ -3,13 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
 
 from lftreg.errors import InvalidData
 from lftreg.models.base import find_base
 from lftreg.models.chat import Chat
-from lftreg.models.load import load_chat
+from lftreg.models.load import load_base, load_chat
 from lftreg.plugins.types import Example, Message
-from lftreg.training.objectives.causal import Causal, thinned, words_of
+from lftreg.training.objectives.causal import OPENING, Causal, thinned, words_of
 from lftreg.training.rows import IGNORED
 
 PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")
@@ -106,3 +107,33 @@ def test_a_bare_text_is_learned_whole_in_pieces_and_its_end_is_marked(chat: Chat
 def test_a_label_is_the_answer_of_a_model_that_answers_with_words(chat: Chat) -> None:
     labelled, asked = Example.passage("Cheap watches!", "spam"), Example.pair("Cheap watches!", "spam")
     assert Causal(chat).encode([labelled], 64, "train") == Causal(chat).encode([asked], 64, "train")
+
+
+def test_openings_count_more_in_training_and_no_more_in_validation(tiny_llama: Path) -> None:
+    """Row by row: the weights of a row add up to its learned tokens, so accumulation changes nothing."""
+    import torch
+    import torch.nn.functional as F
+
+    loaded = load_base(find_base(str(tiny_llama)))
+    model, plain, opening = (
+        get_peft_model(loaded.model, LoraConfig(r=2)),
+        Causal(loaded.chat),
+        Causal(loaded.chat, 0, 5.0),
+    )
+    rows = plain.encode(
+        [PAIR, TURNS, Example.pair("Well?", "It is on its way to you. " * 5)], 256, "train"
+    ).rows
+    model.eval()
+    torch.testing.assert_close(opening.loss_sum(model, rows), plain.loss_sum(model, rows))
+    model.train()
+    with torch.no_grad():
+        expected = torch.tensor(0.0)
+        for row in rows:
+            logits = model(input_ids=torch.tensor([row.ids])).logits[0, :-1]
+            at = [n for n, label in enumerate(row.labels[1:]) if label != IGNORED]
+            losses = F.cross_entropy(logits[at], torch.tensor(row.labels[1:])[at], reduction="none")
+            weights = torch.tensor([5.0 if n < OPENING else 1.0 for n in range(len(at))])
+            expected += (losses * weights * len(at) / weights.sum()).sum()
+        torch.testing.assert_close(opening.loss_sum(model, rows), expected, rtol=1e-4, atol=1e-4)
+        alone = sum(opening.loss_sum(model, [row]) for row in rows)
+        torch.testing.assert_close(opening.loss_sum(model, rows), alone, rtol=1e-5, atol=1e-4)

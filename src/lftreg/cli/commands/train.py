@@ -63,6 +63,12 @@ if TYPE_CHECKING:
     help="Noise on the embeddings in training, NEFTune's alpha (0; a domain may know better).",
 )
 @click.option(
+    "--opening-weight",
+    type=float,
+    metavar="X",
+    help="How much more the first words of an answer count (1; a domain may know better).",
+)
+@click.option(
     "--targets", metavar="PRESET|NAMES", help="all-linear, attention, mlp, classic, or module names."
 )
 @click.option("--lr", type=float, metavar="X", help="Peak learning rate (by the base's size).")

@@ -38,6 +38,7 @@ def make_objective(
     stop_ids: Sequence[int] = (),
     *,
     prompt_dropout: float = 0.0,
+    opening_weight: float = 1.0,
     labels: Sequence[str] = (),
 ) -> Objective:
     """The objective of a task. `labels` are a classifier's, in the order of its logits."""
@@ -45,7 +46,7 @@ def make_objective(
         from lftreg.models.chat import Chat
         from lftreg.training.objectives.causal import Causal
 
-        return Causal(Chat(tokenizer, stop_ids), prompt_dropout)
+        return Causal(Chat(tokenizer, stop_ids), prompt_dropout, opening_weight)
     if task is SEQ2SEQ:
         from lftreg.training.objectives.seq2seq import Seq2Seq
 

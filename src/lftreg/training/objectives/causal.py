@@ -15,16 +15,20 @@ from lftreg.training.rows import IGNORED, Row, Rows, within
 if TYPE_CHECKING:
     import torch
 
+OPENING = 6  # tokens; about four words
+
 
 class Causal:
     """Answers and their stop tokens are learned, prompts are not; of a bare text, all of it.
 
-    `prompt_dropout` is the share of a prompt's words that each pass leaves out anew.
+    `prompt_dropout` is the share of a prompt's words that each pass leaves out anew; `opening_weight` is
+    how much the first OPENING tokens of an answer count in training, as a multiple of the others.
     """
 
-    def __init__(self, chat: Chat, prompt_dropout: float = 0.0) -> None:
+    def __init__(self, chat: Chat, prompt_dropout: float = 0.0, opening_weight: float = 1.0) -> None:
         self.chat = chat
         self.prompt_dropout = prompt_dropout
+        self.opening_weight = opening_weight
         self._words: frozenset[int] | None = None
 
     def encode(self, examples: Sequence[Example], limit: int, split: str) -> Rows:
@@ -58,13 +62,18 @@ class Causal:
         """Cross entropy summed over the learned tokens of some rows.
 
         Rows are padded on the right, where causal attention never looks, so no mask is needed.
+        A validation weighs all tokens alike.
         """
         import torch.nn.functional as F
 
         ids = padded([row.ids for row in rows], self.chat.pad_id, model.device)
         labels = padded([row.labels for row in rows], IGNORED, model.device)[:, 1:]
         learned = labels != IGNORED
-        return F.cross_entropy(_logits(model, ids, learned).float(), labels[learned], reduction="sum")
+        logits = _logits(model, ids, learned).float()
+        if self.opening_weight == 1 or not model.training:
+            return F.cross_entropy(logits, labels[learned], reduction="sum")
+        losses = F.cross_entropy(logits, labels[learned], reduction="none")
+        return (losses * _weights(learned, self.opening_weight)[learned]).sum()
 
     def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
         return None
@@ -124,6 +133,17 @@ def _prove(row: Row, chat: Chat, where: str) -> None:
             "the base's chat template and its eos_token disagree",
             code="no-stop",
         )
+
+
+def _weights(learned: torch.Tensor, opening: float) -> torch.Tensor:
+    """The weight of every token of `learned` (rows, length): more for those that open a row's answers.
+
+    With the first words of an answer it is decided which answer is given; the rest follows from them. The
+    weights of a row add up to the number of its learned tokens, so a step is of the usual size, however
+    it is accumulated.
+    """
+    weights = learned * (1 + (opening - 1) * (learned.cumsum(1) <= OPENING))
+    return weights * (learned.sum(1, keepdim=True) / weights.sum(1, keepdim=True))
 
 
 def _logits(model: Any, ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:

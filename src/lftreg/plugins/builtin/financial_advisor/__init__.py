@@ -23,5 +23,6 @@ def lftreg_domains() -> Iterator[Domain]:
             "Why do people spread savings over many investments?",
             "What is the difference between a share and a bond?",
         ),
-        defaults={"prompt_dropout": 0.2},  # six wordings a fact: go by all of their words
+        # Six wordings a fact: go by all of their words, and choose well how an answer begins.
+        defaults={"prompt_dropout": 0.2, "neftune": 5.0, "opening_weight": 5.0},
     )
