@@ -14,6 +14,7 @@ import pytest
 
 from lftreg.cli.main import HABITS, STUBS
 from tests.cli.conftest import Lftreg, Publish
+from tests.conftest import take_ctrl_c
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "numpy")
 
@@ -205,6 +206,7 @@ def test_ctrl_c_exits_with_130_and_one_line(environment: dict[str, str], tmp_pat
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=take_ctrl_c,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import take_ctrl_c
+
 from .conftest import answer, run_lftreg
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -81,6 +83,7 @@ def test_ctrl_c_ends_a_run_with_130_and_registers_nothing(home: Path, tiny_llama
         env=os.environ | {"LFTREG_HOME": str(home)},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=take_ctrl_c,
     )
     assert process.stderr is not None
     for line in process.stderr:  # wait until it really trains
