@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests in two processes of one thread each: twice as fast as the other way round.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help demo test check fast lint types contracts docs clean
+.PHONY: help demo test check fast lint types contracts docs site clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip setuptools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,dev,docs]'
 	touch $@
 
 demo: $(READY)  ## the main job: two adapters trained, composed, and answering
@@ -43,5 +43,8 @@ contracts: $(READY)
 docs: $(READY)  ## write the generated pages again
 	$(BIN)/python tools/docs.py
 
+site: $(READY) docs  ## build docs/ as a site, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) build dist .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .demo .mypy_cache .pytest_cache .ruff_cache

@@ -85,7 +85,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
     @cache
     def make(model_type: str) -> Path:
-        return _saved(model_type, tmp_path_factory.mktemp(f"tiny-{model_type}"))
+        return save_tiny(model_type, tmp_path_factory.mktemp(f"tiny-{model_type}"))
 
     return make
 
@@ -101,7 +101,8 @@ def tiny_gpt2(tiny: Tiny) -> Path:
     return tiny("gpt2")
 
 
-def _saved(model_type: str, folder: Path) -> Path:
+def save_tiny(model_type: str, folder: Path, **wide: Any) -> Path:
+    """Write one to a folder; `wide` changes its configuration."""
     import torch
     import transformers
 
@@ -112,7 +113,9 @@ def _saved(model_type: str, folder: Path) -> Path:
     special = {n: getattr(tokenizer, n) for n in ("bos_token_id", "eos_token_id", "pad_token_id")}
     if loader == "AutoModelForSeq2SeqLM":
         special["decoder_start_token_id"] = tokenizer.pad_token_id
-    config = transformers.AutoConfig.for_model(model_type, vocab_size=len(tokenizer), **special, **small)
+    config = transformers.AutoConfig.for_model(
+        model_type, vocab_size=len(tokenizer), **special, **small | wide
+    )
     torch.manual_seed(0)
     getattr(transformers, loader).from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""Write docs/commands.md from the help of the commands.
+"""Write docs/commands.md from the help of the commands, and docs/api.md from the docstrings.
 
-python tools/docs.py            write it
-python tools/docs.py --check    fail where it is not what the commands say
+python tools/docs.py            write them
+python tools/docs.py --check    fail where they are not what the code says
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import click
 
+import docs_api
 from lftreg.cli.command import Common
 from lftreg.cli.main import STUBS, cli
 
-PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
+DOCS = Path(__file__).parent.parent / "docs"
 HEAD = """\
 # Commands
 
@@ -44,16 +45,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
-    page = render()
-    if not asked.check:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page, encoding="utf-8")
-    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
-        sys.exit(f"{PAGE.relative_to(PAGE.parent.parent)} is not what the commands say: run `make docs`")
+    for name, render in (("commands.md", commands), ("api.md", docs_api.render)):
+        page, text = DOCS / name, render()
+        if not asked.check:
+            page.write_text(text, encoding="utf-8")
+        elif not page.exists() or page.read_text(encoding="utf-8") != text:
+            sys.exit(f"docs/{name} is not what the code says: run `make docs`")
 
 
-def render() -> str:
-    """The whole page."""
+def commands() -> str:
+    """The whole page of commands."""
     root = click.Context(cli, info_name="lftreg", **cli.context_settings)
     parts = [HEAD]
     section = ""
