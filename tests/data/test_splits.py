@@ -94,3 +94,44 @@ def test_a_version_that_holds_no_split_remembers_none(registry: Registry) -> Non
 def test_places_do_not_depend_on_order() -> None:
     keys = [f"{n:016x}" for n in range(30)]
     assert place_rows(keys, {}) == place_rows(keys[::-1], {})
+
+
+def test_rows_that_name_their_split_hold_the_others_to_it(tmp_path: Path) -> None:
+    rows = [*pairs(40), *[row | {"split": "train"} for row in pairs(20)]]
+    found = prompts(read_data([lines(tmp_path / "own.jsonl", rows)]).domain)
+    assert {f"Question {n}?" for n in range(20)} <= found["train"]
+    assert not found["train"] & (found["validation"] | found["test"])
+
+
+def test_a_column_that_trains_on_what_it_holds_out_is_refused(tmp_path: Path) -> None:
+    rows = [row | {"split": split} for split in ("train", "validation") for row in pairs(10)]
+    with pytest.raises(InvalidData, match="10 rows of validation ask what rows of train ask too"):
+        read_data([lines(tmp_path / "own.jsonl", rows)])
+
+
+def test_a_conversation_stays_with_those_that_go_on_from_it(tmp_path: Path) -> None:
+    rows = []
+    for n in range(60):
+        turns: list[dict[str, str]] = []
+        for turn in range(3):
+            turns = [*turns, {"role": "user", "content": f"Question {n}.{turn}?"}]
+            turns = [*turns, {"role": "assistant", "content": f"Answer {n}.{turn}."}]
+            rows.append({"messages": turns})
+    data = read_data([lines(tmp_path / "own.jsonl", rows)])
+    firsts = {split: {e.messages[0].content for e in found} for split, found in data.examples.items()}
+    assert all(firsts.values())
+    assert not firsts["train"] & (firsts["validation"] | firsts["test"])
+
+
+def test_a_composition_of_the_same_name_forgets_nothing(
+    tmp_path: Path, registry: Registry, tiny_llama: Path
+) -> None:
+    from lftreg import compose
+
+    data = read_data([lines(tmp_path / "own.jsonl", pairs(40))])
+    train(data.domain, base=str(tiny_llama), registry=registry, max_steps=10, lr=1e-2)
+    compose(["own"], name="own", registry=registry)
+    held_out, version = remembered_split(registry, "own")
+    assert version is not None
+    assert version.ref == "own@1"
+    assert "validation" in held_out.values()

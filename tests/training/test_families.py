@@ -17,11 +17,11 @@ from lftreg.models.load import load_base, stop_ids
 from lftreg.models.tasks import CLASSIFY, task_of
 from lftreg.plugins.types import Domain, Example, Message, Split
 from lftreg.registry import WEIGHTS, Registry, Version
-from lftreg.training import train
+from lftreg.training import make_plan, train
 from lftreg.training.loop import evaluate
 from lftreg.training.objectives import make_objective
 from lftreg.training.objectives.classify import labels_of
-from tests.conftest import TINY, Tiny
+from tests.conftest import TINY, Tiny, save_tiny
 
 CAUSAL = [kind for kind, (loader, _) in TINY.items() if loader == "AutoModelForCausalLM"]
 ASKED = ("Where is the lamp?", "Who rings the bell?", "When does the boat leave?", "Why is the door blue?")
@@ -192,3 +192,31 @@ def test_one_seed_gives_the_same_bytes(kind: str, tiny: Tiny, registry: Registry
     domain = letters() if kind == "bert" else parrot()
     digests = {trained(tiny(kind), registry, domain, **GENTLE, max_steps=60).digest for _ in range(4)}
     assert len(digests) == 1
+
+
+def test_answers_over_the_limit_are_left_out_too(tiny: Tiny, registry: Registry) -> None:
+    """The encoder's side of a row may be short where the answer is not."""
+    rows = [*parrot().build("train", 0), Example.pair("Tell all.", "word " * 200)]
+    long = Domain("long", "long", lambda split, seed: rows)
+    plan = make_plan(long, name=None, base=str(tiny("t5")), registry=registry, max_length=40)
+    assert plan.left_out == 3
+    assert plan.examples["train"] == 12
+
+
+def test_settings_of_causal_models_are_refused_elsewhere(tiny: Tiny, registry: Registry) -> None:
+    with pytest.raises(UsageError, match="--prompt-dropout is for causal language models"):
+        trained(tiny("t5"), registry, parrot(), prompt_dropout=0.5)
+    with_default = Domain("parrot", LINE, parrot().build, defaults={"opening_weight": 5.0})
+    plan = make_plan(with_default, name=None, base=str(tiny("t5")), registry=registry)
+    assert plan.settings.opening_weight == 1.0
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_quantised_encoder_learns_labels(kind: str, registry: Registry, tmp_path: Path) -> None:
+    """Its fresh pooler and head stay whole: they are trained."""
+    base = save_tiny("bert", tmp_path / "wide", hidden_size=64, intermediate_size=128)
+    version = trained(base, registry, letters(), **GENTLE, quantize=kind)
+    assert fell(version, 0.9)
+    rows = list(letters().build("validation", 0))
+    told = generate("letters", [row.text for row in rows], registry=registry, quantize=kind)
+    assert {answer.text for answer in told} == {"post", "spam"}

@@ -63,11 +63,13 @@ def read_data(
         rows += found
     _check_amount(rows, paths)
     keys = [key_of(example) for split, example in rows if split is None]
-    places = place_rows(keys, remembered or {})
+    told = {key_of(example): split for split, example in rows if split is not None}
+    places = place_rows(keys, {**(remembered or {}), **told})
     examples: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     for split, example in rows:
         examples[split or places[key_of(example)]].append(example)
     _check_splits(examples)
+    _refuse_shared(examples)
     summary = f"{len(rows)} rows of {', '.join(path.name for path in paths)}"
     parts = {split: tuple(found) for split, found in examples.items()}
     domain = Domain(
@@ -136,4 +138,17 @@ def _check_splits(examples: Mapping[Split, Sequence[Example]]) -> None:
         if not examples[split]:
             raise InvalidData(
                 f"no row falls to {split}", "add rows, or name it in the column `split`", code="few-rows"
+            )
+
+
+def _refuse_shared(examples: Mapping[Split, Sequence[Example]]) -> None:
+    """What is held out must not be trained on: only a file's own column can put a prompt on two sides."""
+    trained = {key_of(example) for example in examples["train"]}
+    for split in ("validation", "test"):
+        shared = [example for example in examples[split] if key_of(example) in trained]
+        if shared:
+            raise InvalidData(
+                f"{len(shared)} rows of {split} ask what rows of train ask too, such as {shared[0].prompt[:60]!r}",
+                "correct the column `split`, or leave it out",
+                code="shared-rows",
             )

@@ -62,8 +62,7 @@ class Shape:
 
     def split(self, row: Mapping[str, Any]) -> Split | None:
         """The split that a row names itself. Raises ValueError for a word that is none."""
-        column = self.columns.get("split")
-        given = row.get(column) if column else None
+        given = row.get(self.columns.get("split", "split"))  # the first row need not have one
         if given in (None, ""):
             return None
         known: Mapping[str, Split] = {

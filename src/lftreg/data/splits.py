@@ -23,8 +23,13 @@ Places = Mapping[str, Split]
 
 
 def key_of(example: Example) -> str:
-    """What a row is known by: 16 hexadecimal digits of the sha256 of its prompt."""
-    return hashlib.sha256(example.prompt.encode()).hexdigest()[:16]
+    """What a row is known by: 16 hexadecimal digits of the sha256 of its prompt.
+
+    Of a conversation its first question counts: conversations are often stored turn by turn, each row going
+    on from the one before, and belong together.
+    """
+    first = next((m.content for m in example.messages if m.role == "user"), example.prompt)
+    return hashlib.sha256(first.encode()).hexdigest()[:16]
 
 
 def place_rows(keys: Sequence[str], remembered: Places) -> dict[str, Split]:
@@ -47,9 +52,13 @@ def split_record(places: Places) -> bytes:
 
 
 def remembered_split(registry: Registry, name: str) -> tuple[dict[str, Split], Version | None]:
-    """What the newest version of an adapter held out, if it was trained on files."""
+    """What the newest version of an adapter that was trained on files held out."""
     try:
-        version = registry.get(registry.check_name(name))
+        versions = registry.list(name=registry.check_name(name), all_versions=True)
+        found = (v for v in versions if any(file.name == SPLIT_FILE for file in v.files))
+        version = next(found, None)
+        if version is None:
+            return {}, None
         record = json.loads(registry.read(version, SPLIT_FILE))
     except LftregError:
         return {}, None

@@ -131,6 +131,7 @@ def _filled(model: Any, loaded: Loaded, conversations: Sequence[Conversation]) -
         for mask in MASKS:
             text = text.replace(mask, tokenizer.mask_token)
         ids = torch.tensor([tokenizer(text)["input_ids"]], device=loaded.device)
+        _check_room(loaded, ids.shape[1], 0)
         hidden = (ids[0] == tokenizer.mask_token_id).nonzero().flatten()
         if not len(hidden):
             raise InvalidData(
@@ -201,6 +202,7 @@ def _generated(
             pad_token_id=pad,
             eos_token_id=stop,
             streamer=streamer,
+            num_beams=1,
             **sampling,
         )
     return made

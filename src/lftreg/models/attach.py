@@ -14,7 +14,7 @@ from typing import Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.load import Loaded
-from lftreg.tensors import is_classifier, is_head
+from lftreg.tensors import is_head
 
 
 class AdapterModel:
@@ -38,8 +38,14 @@ class AdapterModel:
         with self._lock:
             if name in self._names:
                 return
-            tensors = _read_factors(weights, head=is_classifier(config))
-            self._inject(name, config)
+            tensors = _read_factors(weights, config)
+            try:
+                self._inject(name, config)
+            except (ValueError, TypeError, KeyError) as error:
+                raise InvalidData(
+                    f"adapter {name!r} does not fit its base: {str(error).splitlines()[0]}",
+                    "was it made for another base?",
+                ) from error
             try:
                 self._fill(name, tensors)
             except (InvalidData, RuntimeError, KeyError) as error:
@@ -83,8 +89,15 @@ class AdapterModel:
             self._peft.add_adapter(name, lora, low_cpu_mem_usage=True)
 
     def _fill(self, name: str, tensors: dict[str, Any]) -> None:
-        from peft import set_peft_model_state_dict
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
+        wanted = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
+        foreign = sorted(set(tensors) - set(wanted))
+        if foreign:  # PEFT would put it wherever the name leads, into the base or into another adapter
+            raise InvalidData(
+                f"adapter {name!r} has, but its targets do not, the tensor {foreign[0]}",
+                "it was made for another base",
+            )
         result = set_peft_model_state_dict(self._peft, tensors, adapter_name=name, low_cpu_mem_usage=True)
         missing = [key for key in result.missing_keys if f".{name}." in key]
         if missing or result.unexpected_keys:
@@ -99,13 +112,13 @@ class AdapterModel:
             self._peft = self._peft.unload() and None
 
 
-def _read_factors(weights: Path, head: bool) -> dict[str, Any]:
-    """The tensors of a file: factors, and with `head` those of a classifier's head."""
+def _read_factors(weights: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a file: factors, and those of the head that a classifier declares."""
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = load_file(weights)
     for key in tensors:
-        if ".lora_" not in key and not (head and is_head(key)):
+        if ".lora_" not in key and not is_head(key, config):
             raise InvalidData(
                 f"the adapter's file holds {key}, which is the base's own weight",
                 "an adapter may only bring its own factors; do not use this file",

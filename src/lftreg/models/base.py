@@ -70,7 +70,12 @@ def read_base(spec: str, *, trust_code: bool = False) -> tuple[str, Path, dict[s
     Raises what `find_base` raises.
     """
     folder, name = _folder_of(spec, trust_code, weights=False)
-    config = _read_config(folder, name)
+    try:
+        config = _read_config(folder, name)
+    except OSError as error:
+        raise StorageError(
+            f"base {spec!r} cannot be read: {error.strerror}", "check its config.json"
+        ) from error
     return name, folder, config, _checked_code(config, name, trust_code)
 
 
@@ -180,7 +185,7 @@ def _holds(snapshot: Path, files: list[str]) -> bool:
 def _identify(folder: Path, name: str, registry: Registry | None, trust_code: bool) -> FoundBase:
     config = _read_config(folder, name)
     code = _checked_code(config, name, trust_code)
-    files = weight_files(folder, name) + (sorted(folder.glob("*.py")) if code else [])
+    files = weight_files(folder, name) + (sorted(folder.rglob("*.py")) if code else [])
     signature = _signature(folder, files)
     known = registry.fingerprint_of(signature) if registry is not None else None
     if known is None:
@@ -199,6 +204,12 @@ def _checked_code(config: Mapping[str, Any], name: str, trust_code: bool) -> boo
             f"base {name!r} needs Python code that comes with it",
             "read that code; --trust-remote-code runs it",
             code="remote-code",
+        )
+    if code and "--" in json.dumps(config["auto_map"]):
+        raise Unavailable(
+            f"base {name!r} wants Python code of another repository, which its fingerprint would not cover",
+            "copy that code into the base's folder, read it, and name it in auto_map",
+            code="foreign-code",
         )
     return code
 

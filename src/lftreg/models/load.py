@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lftreg.errors import InvalidData, UsageError
 from lftreg.models.base import FoundBase
 from lftreg.models.chat import Chat
-from lftreg.models.quantize import check_layers, quantization
+from lftreg.models.quantize import check_layers, keep_differentiable, quantization
 from lftreg.models.tasks import CLASSIFY, Task, natural_task
 from lftreg.tensors import CLASSIFIER_HEADS
 
@@ -71,7 +71,7 @@ def load_base(
     if task is CLASSIFY:
         options |= {"num_labels": len(labels), "problem_type": "single_label_classification"}
     if quantize is not None:
-        options |= quantization(quantize, _device(), CLASSIFIER_HEADS if task is CLASSIFY else ())
+        options |= quantization(quantize, _device(), _heads(base, task) if task is CLASSIFY else ())
     try:
         model, told = getattr(transformers, task.loader).from_pretrained(
             base.folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
@@ -82,12 +82,21 @@ def load_base(
             f"base {base.record.id!r} cannot be loaded: {reason}", "is the folder whole? try another base"
         ) from error
     check_layers(quantize, model)
+    keep_differentiable(model)
     fresh = _fresh_modules(base, task, told["missing_keys"])
     model.requires_grad_(False)
     if quantize is None:
         model.to(_device())
     model.eval()
     return Loaded(base, model, load_tokenizer(base), task, fresh)
+
+
+def _heads(base: FoundBase, task: Task) -> list[str]:
+    """The full paths of a classifier's head, which bitsandbytes has to leave as it is."""
+    from lftreg.models.targets import list_modules
+
+    modules = list_modules(base.config, task, code=base.folder if base.code else None)
+    return [module.name for module in modules if module.head]
 
 
 def _fresh_modules(base: FoundBase, task: Task, missing: Iterable[str]) -> tuple[str, ...]:

@@ -64,3 +64,14 @@ def check_layers(kind: str | None, model: Any) -> None:
                 "--quantize int8, or a GPU",
                 code="nf4-shape",
             )
+
+
+def keep_differentiable(model: Any) -> None:
+    """Keep bitsandbytes from repacking four-bit weights on a CPU.
+
+    In evaluation it packs them for a product that no gradient passes, and leaves them so: a validation before
+    step 1 would cut every layer below the last off from learning, without a word.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.support_avx512bf16_for_cpu = False

@@ -63,7 +63,9 @@ def list_modules(
         if code is None:
             built = transformers.AutoConfig.for_model(config["model_type"], **settings)
         else:
-            built = transformers.AutoConfig.from_pretrained(code, trust_remote_code=True)
+            built = transformers.AutoConfig.from_pretrained(
+                code, trust_remote_code=True, local_files_only=True
+            )
         with torch.device("meta"):
             loader = getattr(transformers, task.loader)
             model = loader.from_config(built, trust_remote_code=code is not None)

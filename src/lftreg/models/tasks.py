@@ -12,7 +12,7 @@ ENCODERS = frozenset(
         "roberta", "xlm-roberta",
     }
 )  # fmt: skip
-TRANSLATORS = frozenset({"bart", "longt5", "mbart", "mt5", "pegasus", "t5", "t5gemma", "umt5"})
+TRANSLATORS = frozenset({"longt5", "mt5", "t5", "umt5"})
 
 
 @dataclass(frozen=True, slots=True)

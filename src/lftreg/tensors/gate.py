@@ -17,16 +17,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lftreg.errors import InvalidData
-from lftreg.tensors.header import TensorInfo, read_header
+from lftreg.tensors.header import Header, TensorInfo, read_header
 
 LARGEST_CONFIG = 1_000_000  # bytes
 LARGEST_RANK = 4096
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # Settings that run code, reach for files, or change more than the declared modules.
-FORBIDDEN = ("auto_mapping", "megatron_config", "layer_replication", "target_parameters")
+FORBIDDEN = (
+    "auto_mapping", "megatron_config", "layer_replication", "target_parameters",
+    "exclude_modules", "layers_pattern", "layers_to_transform",
+)  # fmt: skip
 # A classifier brings its own head, which most bases lack; by these names, and by no other.
 CLASSIFIER_HEADS = ("classifier", "score", "classification_head", "pooler")
-_HEAD = re.compile(rf"base_model\.model\.(\w+\.)?({'|'.join(CLASSIFIER_HEADS)})(\.\w+)*\.(weight|bias)")
+_HEAD = re.compile(
+    rf"base_model\.model\.(\w+\.)?(?P<head>{'|'.join(CLASSIFIER_HEADS)})(\.\w+)?\.(weight|bias)"
+)
 _KEY = re.compile(
     r"base_model\.model\.(?P<module>[\w.]+)\."
     r"(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B|lora_magnitude_vector(\.weight)?)"
@@ -47,7 +52,9 @@ def check_adapter(weights: Path, config: Path) -> Checked:
     settings = read_config(config)
     _check_settings(settings)
     header = read_header(weights)
-    modules = _modules(header.tensors, is_classifier(settings))
+    modules = _modules(header.tensors, settings)
+    if is_classifier(settings):
+        _check_labels(header, settings)
     if not modules:
         _refuse("the adapter holds no factors", "no-factors")
     for module, parts in modules.items():
@@ -101,24 +108,55 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         patterns = settings.get(name) or {}
         if not isinstance(patterns, dict) or not all(_PLAIN_PATTERN.fullmatch(key) for key in patterns):
             _refuse(f"{name} holds more than plain names", name.replace("_", "-"))
+        for value in patterns.values():
+            whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_RANK
+            number = isinstance(value, int | float) and math.isfinite(value) and 0 < abs(value) <= 1e6
+            if not (whole if name == "rank_pattern" else number):
+                _refuse(f"{name} gives {value!r:.40}, which is no usable number", name.replace("_", "-"))
 
 
 def is_classifier(settings: Mapping[str, Any]) -> bool:
     """Whether a configuration is that of a classifier whose head alone is kept beside its factors."""
     saved = settings.get("modules_to_save")
-    heads = isinstance(saved, list) and all(name in CLASSIFIER_HEADS for name in saved)
+    heads = isinstance(saved, list) and bool(saved) and all(name in CLASSIFIER_HEADS for name in saved)
     return heads and settings.get("task_type") == "SEQ_CLS"
 
 
-def is_head(key: str) -> bool:
-    """Whether a tensor of a file belongs to a classifier's head."""
-    return _HEAD.fullmatch(key) is not None
+def is_head(key: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a tensor of a file belongs to a head that the configuration of a classifier declares."""
+    found = _HEAD.fullmatch(key)
+    inner = {
+        "original_module",
+        "modules_to_save",
+        "base_layer",
+    }  # PEFT's own places, those of the base among them
+    if found is None or not is_classifier(settings) or inner & set(key.split(".")):
+        return False
+    return found["head"] in settings["modules_to_save"]
 
 
-def _modules(tensors: Mapping[str, TensorInfo], classifier: bool) -> dict[str, dict[str, TensorInfo]]:
+def _check_labels(header: Header, settings: Mapping[str, Any]) -> None:
+    """A classifier has a head, and where its file names labels, one for each of the head's rows."""
+    rows = [info.shape[0] for key, info in header.tensors.items() if is_head(key, settings) and info.shape]
+    if not rows:
+        _refuse("the adapter is a classifier and brings no head", "half-missing")
+    if "labels" not in header.metadata:
+        return
+    try:
+        labels = json.loads(header.metadata["labels"])
+    except (ValueError, TypeError, RecursionError):
+        labels = None
+    words = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
+    if not words or len(set(labels)) != len(labels) or len(labels) not in rows:
+        _refuse("the adapter names labels that are not those of its head", "labels")
+
+
+def _modules(
+    tensors: Mapping[str, TensorInfo], settings: Mapping[str, Any]
+) -> dict[str, dict[str, TensorInfo]]:
     modules: dict[str, dict[str, TensorInfo]] = defaultdict(dict)
     for key, info in tensors.items():
-        if classifier and is_head(key):
+        if is_head(key, settings):
             continue
         found = _KEY.fullmatch(key)
         if found is None:

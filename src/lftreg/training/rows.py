@@ -26,6 +26,11 @@ class Row:
     labels: tuple[int, ...]
 
     @property
+    def length(self) -> int:
+        """Its longer side: of a sequence-to-sequence model the answer may be."""
+        return max(len(self.ids), len(self.labels))
+
+    @property
     def learned(self) -> int:
         return sum(label != IGNORED for label in self.labels)
 
@@ -52,8 +57,8 @@ def within(rows: Sequence[Row], limit: int, split: str) -> Rows:
     A row over the limit is left out whole, never cut: a cut answer teaches not to stop. Raises
     InvalidData where none is left.
     """
-    longest = max((len(row.ids) for row in rows), default=0)
-    kept = tuple(row for row in rows if len(row.ids) <= limit)
+    longest = max((row.length for row in rows), default=0)
+    kept = tuple(row for row in rows if row.length <= limit)
     if rows and not kept:
         raise InvalidData(
             f"every {split} row is longer than {limit} tokens (the longest has {longest})",

@@ -8,16 +8,16 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lftreg.errors import InvalidData, LftregError
+from lftreg.errors import InvalidData, LftregError, UsageError
 from lftreg.models.base import FoundBase, find_base
 from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base, load_tokenizer, stop_ids
 from lftreg.models.targets import list_modules, resolve_targets
-from lftreg.models.tasks import CLASSIFY, LABELS, Task, training_task, unit_of
+from lftreg.models.tasks import CAUSAL, CLASSIFY, LABELS, Task, training_task, unit_of
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Domain, Example, Split
 from lftreg.registry import Draft, Registry, Run, Version
@@ -36,6 +36,7 @@ COUNTS_FROM_PADDING = (
     "camembert",
     "xlm-roberta",
 )  # their first position is behind that of the padding
+CAUSAL_ONLY: dict[str, Any] = {"prompt_dropout": 0.0, "opening_weight": 1.0}
 LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
 
 
@@ -106,6 +107,7 @@ def make_plan(
     """Read the data, tokenise it, choose settings and targets. Reads no weights, needs no GPU."""
     host = host or Host()
     source = host.domain(domain) if isinstance(domain, str) else domain
+    registry.check_name(name or source.name)
     found = find_base(base, registry, trust_code=trust_code)
     config = found.config
     given = settings_from(options, source.defaults)
@@ -113,6 +115,7 @@ def make_plan(
     everything = [example for rows in examples.values() for example in rows]
     task = training_task(config, labelled=any(example.label is not None for example in everything))
     labels = labels_of(everything) if task is CLASSIFY else ()
+    given = _that_apply(given, task, options)
     objective = make_objective(
         task,
         load_tokenizer(found),
@@ -160,6 +163,19 @@ def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda event: No
     return _publish(plan, model, fitted, time.monotonic() - started, registry)
 
 
+def _that_apply(settings: Settings, task: Task, asked: Mapping[str, Any]) -> Settings:
+    """Settings without those that only a causal model knows. Raises UsageError where a user asked for one."""
+    if task is CAUSAL:
+        return settings
+    for name, neutral in CAUSAL_ONLY.items():
+        if asked.get(name) not in (None, neutral):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for causal language models, and this base is a {task.words}",
+                "leave it out",
+            )
+    return replace(settings, **CAUSAL_ONLY)
+
+
 def _examples(source: Domain, seed: int) -> dict[Split, list[Example]]:
     examples: dict[Split, list[Example]] = {split: list(source.build(split, seed)) for split in SPLITS}
     for split in ("train", "validation"):
@@ -172,7 +188,7 @@ def _length_limit(config: Mapping[str, Any], settings: Settings) -> int:
     """The longest row: what was asked for, within what the base has positions for."""
     positions = config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_LENGTH
     if config["model_type"] in COUNTS_FROM_PADDING:
-        positions -= config.get("pad_token_id", 1) + 1
+        positions -= (config.get("pad_token_id") or 1) + 1
     return min(settings.max_length or DEFAULT_LENGTH, int(positions))
 
 

@@ -111,6 +111,8 @@ def _as_conversation(example: Example) -> tuple[Message, ...]:
 def _pieces(text: str, chat: Chat, limit: int) -> list[Row]:
     """A bare text in rows of at most `limit` ids, its end marked: of a text a part is as good as the whole."""
     ids = [*chat.tokenizer(text, add_special_tokens=False)["input_ids"], chat.eos_id]
+    if limit < 2:
+        raise InvalidData("a row of one token teaches nothing", "--max-length 2 or more", code="all-too-long")
     cut = [tuple(ids[at : at + limit]) for at in range(0, len(ids), limit)]
     return [Row(piece, piece) for piece in cut if len(piece) > 1]
 
@@ -142,7 +144,13 @@ def _weights(learned: torch.Tensor, opening: float) -> torch.Tensor:
     weights of a row add up to the number of its learned tokens, so a step is of the usual size, however
     it is accumulated.
     """
-    weights = learned * (1 + (opening - 1) * (learned.cumsum(1) <= OPENING))
+    import torch.nn.functional as F
+
+    before = F.pad(learned, (1, 0))[:, :-1]
+    places = learned.cumsum(1)
+    # How many tokens were learned before the answer that a token is in began.
+    begun = (places * (learned & ~before)).cummax(1).values
+    weights = learned * (1 + (opening - 1) * (places - begun < OPENING))
     return weights * (learned.sum(1, keepdim=True) / weights.sum(1, keepdim=True))
 
 
