@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -111,7 +110,6 @@ def fit(
     best_step = 0
     every = _validation_interval(settings.max_steps, len(train), settings)
     waiting = 0
-    recent: deque[Stepped] = deque(maxlen=RECENT)
 
     model.train()
     for step, group in enumerate(_steps(train, objective, settings), start=1):
@@ -126,7 +124,6 @@ def fit(
             )
         tokens += sum(len(row.ids) for batch in group for row in batch)
         steps.append(Stepped(step, settings.max_steps, loss, rate, tokens, time.monotonic() - started))
-        recent.append(steps[-1])
         listen(steps[-1])
 
         if step % every == 0 or step == settings.max_steps:

@@ -73,7 +73,6 @@ class Masked:
             truncation=True,
             max_length=limit,
             return_overflowing_tokens=True,
-            return_special_tokens_mask=False,
         )["input_ids"]
         return [Row(tuple(ids), tuple(ids)) for ids in cut if set(ids) - self._special]
 
