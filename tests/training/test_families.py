@@ -15,12 +15,12 @@ from lftreg.models.base import find_base
 from lftreg.models.generate import Decoding, Speaker, generate
 from lftreg.models.load import load_base, stop_ids
 from lftreg.models.tasks import CLASSIFY, task_of
+from lftreg.objectives import make_objective
+from lftreg.objectives.classify import labels_of
 from lftreg.plugins.types import Domain, Example, Message, Split
 from lftreg.registry import WEIGHTS, Registry, Version
 from lftreg.training import make_plan, train
 from lftreg.training.loop import evaluate
-from lftreg.training.objectives import make_objective
-from lftreg.training.objectives.classify import labels_of
 from tests.conftest import TINY, Tiny, save_tiny
 
 CAUSAL = [kind for kind, (loader, _) in TINY.items() if loader == "AutoModelForCausalLM"]

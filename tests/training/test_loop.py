@@ -11,10 +11,10 @@ from peft import LoraConfig, get_peft_model
 from lftreg.errors import LftregError
 from lftreg.models.base import find_base
 from lftreg.models.load import Loaded, load_base, load_chat
+from lftreg.objectives.causal import Causal
+from lftreg.objectives.rows import IGNORED, Row
 from lftreg.plugins.types import Example
 from lftreg.training.loop import Event, Fitted, Stepped, Validated, evaluate, fit
-from lftreg.training.objectives.causal import Causal
-from lftreg.training.rows import IGNORED, Row
 from lftreg.training.settings import Settings
 
 SETTINGS = Settings(rank=4, lr=1e-2, batch_size=4, epochs=6)

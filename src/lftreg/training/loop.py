@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
-from lftreg.training.objectives import Objective
-from lftreg.training.rows import Row, batches
+from lftreg.objectives import Objective
+from lftreg.objectives.rows import Row, batches
 from lftreg.training.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,6 +18,9 @@ from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base, load_tokenizer, stop_ids
 from lftreg.models.targets import list_modules, resolve_targets
 from lftreg.models.tasks import CAUSAL, CLASSIFY, LABELS, Task, training_task, unit_of
+from lftreg.objectives import Objective, make_objective
+from lftreg.objectives.classify import labels_of
+from lftreg.objectives.rows import Rows, data_digest
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Domain, Example, Split
 from lftreg.registry import Draft, Registry, Run, Version
@@ -25,9 +28,6 @@ from lftreg.tensors import settle_header
 from lftreg.training.curve import CURVE, draw
 from lftreg.training.loop import Fitted, Listener, fit
 from lftreg.training.noise import noisy_embeddings
-from lftreg.training.objectives import Objective, make_objective
-from lftreg.training.objectives.classify import labels_of
-from lftreg.training.rows import Rows, data_digest
 from lftreg.training.settings import Settings, settings_from
 
 DEFAULT_LENGTH = 2048

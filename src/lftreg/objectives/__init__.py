@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lftreg.models.tasks import CAUSAL, CLASSIFY, SEQ2SEQ, Task
+from lftreg.objectives.rows import Row, Rows
 from lftreg.plugins.types import Example
-from lftreg.training.rows import Row, Rows
 
 if TYPE_CHECKING:
     import torch
@@ -44,17 +44,17 @@ def make_objective(
     """The objective of a task. `labels` are a classifier's, in the order of its logits."""
     if task is CAUSAL:
         from lftreg.models.chat import Chat
-        from lftreg.training.objectives.causal import Causal
+        from lftreg.objectives.causal import Causal
 
         return Causal(Chat(tokenizer, stop_ids), prompt_dropout, opening_weight)
     if task is SEQ2SEQ:
-        from lftreg.training.objectives.seq2seq import Seq2Seq
+        from lftreg.objectives.seq2seq import Seq2Seq
 
         return Seq2Seq(tokenizer)
     if task is CLASSIFY:
-        from lftreg.training.objectives.classify import Classify
+        from lftreg.objectives.classify import Classify
 
         return Classify(tokenizer, tuple(labels))
-    from lftreg.training.objectives.masked import Masked
+    from lftreg.objectives.masked import Masked
 
     return Masked(tokenizer)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from lftreg.objectives.rows import Row, batches, data_digest
 from lftreg.plugins.types import Example, Message
-from lftreg.training.rows import Row, batches, data_digest
 
 PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")
 TURNS = Example((*PAIR.messages, Message("user", "And then?"), Message("assistant", "On the van.")))

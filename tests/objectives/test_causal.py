@@ -9,9 +9,9 @@ from lftreg.errors import InvalidData
 from lftreg.models.base import find_base
 from lftreg.models.chat import Chat
 from lftreg.models.load import load_base, load_chat
+from lftreg.objectives.causal import OPENING, Causal, thinned, words_of
+from lftreg.objectives.rows import IGNORED
 from lftreg.plugins.types import Example, Message
-from lftreg.training.objectives.causal import OPENING, Causal, thinned, words_of
-from lftreg.training.rows import IGNORED
 
 PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")
 TURNS = Example(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import answer_ids, pad_id_of, source_ids
+from lftreg.objectives.padding import attended, padded
+from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.plugins.types import Example, Message
-from lftreg.training.objectives.padding import attended, padded
-from lftreg.training.rows import IGNORED, Row, Rows, within
 
 if TYPE_CHECKING:
     import torch
