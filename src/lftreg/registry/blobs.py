@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lftreg.errors import CheckFailed, StorageError
 from lftreg.paths import Home
+from lftreg.registry.records import Blob
 
 CHUNK = 1 << 20
 
@@ -45,6 +48,16 @@ class Blobs:
                 size += len(chunk)
                 file.write(chunk)
             return done(digest.hexdigest()), size
+
+    @contextmanager
+    def streaming(self) -> Iterator[Stream]:
+        """A blob that is made piece by piece: `write`, then `keep`. What is not kept is gone at the end."""
+        with self._writing() as (file, done):
+            stream = Stream(file, done)
+            try:
+                yield stream
+            finally:
+                stream.stop()
 
     def open(self, sha256: str) -> Path:
         """The path of a blob that must be there. Raises CheckFailed where it is not."""
@@ -93,6 +106,52 @@ class _Done:
         self._temporary.replace(place)
         _sync_folder(place.parent)
         return sha256
+
+
+class Stream:
+    """Writes and hashes in a thread of its own, while the next piece is made.
+
+    At most LATE pieces wait; `write` then blocks. A piece belongs to the stream once it is given.
+    """
+
+    LATE = 4
+
+    def __init__(self, file: BinaryIO, done: _Done) -> None:
+        self._file, self._done = file, done
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._failed: BaseException | None = None
+        self._pieces: queue.Queue[Any] = queue.Queue(self.LATE)
+        self._thread = threading.Thread(target=self._work, name="lftreg-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, piece: Any) -> None:
+        """Take a bytes-like piece. Raises StorageError where an earlier one could not be written."""
+        if self._failed is not None:
+            raise self._failed
+        self._pieces.put(memoryview(piece).cast("B"))
+
+    def keep(self) -> Blob:
+        """Make the blob durable, under the name of its content."""
+        self.stop()
+        if self._failed is not None:
+            raise self._failed
+        return Blob(self._done(self._digest.hexdigest()), self._size)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._pieces.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            if self._failed is None:
+                try:
+                    self._file.write(piece)
+                    self._digest.update(piece)
+                    self._size += len(piece)
+                except BaseException as error:  # noqa: BLE001 raised again by whoever writes next
+                    self._failed = error
 
 
 def _sync_folder(folder: Path) -> None:

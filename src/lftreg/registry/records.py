@@ -29,6 +29,14 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class Blob:
+    """Content that is stored already: its sha256, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """One stored file of a version. `attachment` is True for what the digest leaves out."""
 
@@ -109,12 +117,15 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A version about to be published. `attachments` maps a file name to its content."""
+    """A version about to be published. `attachments` maps a file name to its content.
+
+    `weights` is a file to store, or what was streamed into the store.
+    """
 
     name: str
     kind: Kind
     base: Base
-    weights: Path
+    weights: Path | Blob
     config: Mapping[str, Any]
     domain: str | None = None
     attachments: Mapping[str, bytes] = field(default_factory=dict)

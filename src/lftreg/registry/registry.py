@@ -24,6 +24,7 @@ from lftreg.registry.records import (
     WEIGHTS,
     AliasMove,
     Base,
+    Blob,
     Draft,
     File,
     Lineage,
@@ -94,7 +95,7 @@ class Registry:
                 "rank": rank,
                 "alpha": alpha,
                 "target_modules": targets,
-                "trainable_parameters": parameters_of(draft.weights),
+                "trainable_parameters": parameters_of(self.blobs.path(stored[0].sha256)),
                 "created_at": now(),
             }
             (version_id,) = connection.execute(insert(t.versions).values(row)).inserted_primary_key or (0,)
@@ -312,7 +313,9 @@ class Registry:
             upkeep.upgrade(self._engine)
         self._ready = True
 
-    def _stored(self, name: str, content: Path | bytes, attachment: bool = False) -> File:
+    def _stored(self, name: str, content: Path | Blob | bytes, attachment: bool = False) -> File:
+        if isinstance(content, Blob):
+            return File(name, content.sha256, content.size, attachment)
         put = self.blobs.put_file(content) if isinstance(content, Path) else self.blobs.put_bytes(content)
         return File(name, *put, attachment)
 
