@@ -37,7 +37,7 @@ def test_what_is_registered(kitchen: Kitchen, pair: Pair, registry: Registry) ->
     assert made.target_modules == ("down_proj", "q_proj", "v_proj")
     assert made.recipe is not None
     assert made.recipe.method == "cat"
-    assert made.recipe.options == {"dtype": "float32"}
+    assert made.recipe.options == {"dtype": "float32", "engine": "peft"}
     assert made.recipe.parents == (
         Parent("a@1", pair[0].digest, 0.7),
         Parent("b@1", pair[1].digest, 0.3),

@@ -1,18 +1,16 @@
-"""From parents to a registered version: plan, merge, measure, publish."""
+"""From parents to a registered version: plan, compute and measure, publish."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from lftreg.composer.plan import Plan, make_plan
+from lftreg.composer.weighing import read_weights
 from lftreg.errors import UsageError
 from lftreg.plugins.host import Host
-from lftreg.registry import WEIGHTS, Draft, Parent, Recipe, Registry, Version
-
-ENGINES = ("auto", "peft")
+from lftreg.registry import Draft, Parent, Recipe, Registry, Version
 
 Listener = Callable[[str], None]  # hears in a word or two what is being done
 
@@ -20,11 +18,13 @@ Listener = Callable[[str], None]  # hears in a word or two what is being done
 def compose(
     parents: Sequence[str],
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | str | Path | Mapping[str, Any] | None = None,
     name: str | None = None,
     method: str = "cat",
     rank: int | Literal["auto", "full"] | None = None,
+    max_error: float | None = None,
     density: float | None = None,
+    normalise: bool = False,
     dtype: str = "auto",
     engine: str = "auto",
     registry: Registry | None = None,
@@ -34,23 +34,28 @@ def compose(
 ) -> Version:
     """Mix adapters and register the result, with its recipe and how far it is from the exact sum.
 
-    `parents` are REF or REF:WEIGHT, all of one base, or bare REFs and one of `weights` each; the name is
-    theirs joined by a dash where it is left out. `rank`, `density` and `options` are those of the method,
-    the keyword-only parameters of its `merge`. `dtype` `auto` keeps what all parents have, else float32.
+    `parents` are REF or REF:WEIGHT, all of one base; the name is theirs joined by a dash where it is left
+    out. `weights` are one number for each of bare REFs, or rules by layer: a TOML file, the name of a
+    preset, or a mapping of the same form (see `composer.weighing`); `normalise` divides by their sum.
+    `rank`, `max_error`, `density` and `options` are those of the method. `dtype` `auto` keeps what all
+    parents have, else float32. `engine` is `auto`, `peft` or `factors`.
     The order of the parents does not matter: same parents, weights, method and options, same digest.
     Raises a subclass of LftregError, with nothing registered, where anything does not fit.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"unknown engine {engine!r}", f"one of {', '.join(ENGINES)}")
     registry = registry or Registry()
+    numbers = None if weights is None or isinstance(weights, str | Path | Mapping) else weights
+    by_layer = weights if isinstance(weights, str | Path | Mapping) else None
     plan = make_plan(
-        _weighted([parents] if isinstance(parents, str) else parents, weights),
+        _weighted([parents] if isinstance(parents, str) else parents, numbers),
         name=name,
         method=method,
-        options={"rank": rank, "density": density, **options},
+        options={"rank": rank, "max_error": max_error, "density": density, **options},
         dtype=dtype,
         registry=registry,
         host=host or Host(),
+        engine=engine,
+        tables=() if by_layer is None else read_weights(by_layer),
+        normalise=normalise,
     )
     return run_plan(plan, registry, listen)
 
@@ -69,22 +74,28 @@ def _weighted(parents: Sequence[str], weights: Sequence[float] | None) -> Sequen
 
 
 def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda doing: None) -> Version:
-    """Merge, measure what was written, and publish it."""
-    listen("loading PEFT")
-    from lftreg.composer.merge import merge, read_result
-    from lftreg.composer.report import relative_error
+    """Compute, measure what was written, and publish it."""
+    from lftreg.composer import factors_engine, peft_engine
 
-    with tempfile.TemporaryDirectory(prefix="lftreg-") as folder:
-        file = Path(folder) / WEIGHTS
-        listen(f"merging by {plan.method.name}")
-        config = merge(plan, file)
-        listen("measuring the error")
-        error = relative_error(file, read_result(plan, file, config), plan.ordered)
-        recipe = Recipe(
-            method=plan.method.name,
-            options={**plan.options, "dtype": plan.dtype},
-            parents=tuple(Parent(p.version.ref, p.version.digest, p.weight) for p in plan.parents),
-            relative_error=error,
+    engine = factors_engine if plan.engine == "factors" else peft_engine
+    made = engine.run(plan, registry, listen)
+    return registry.publish(
+        Draft(
+            plan.name, "composed", plan.base, made.weights, made.config, recipe=recipe_of(plan, made.totals)
         )
-        draft = Draft(plan.name, "composed", plan.base, file, config, recipe=recipe)
-        return registry.publish(draft)
+    )
+
+
+def recipe_of(plan: Plan, totals: Any) -> Recipe:
+    """What has to be done again for the same result."""
+    options: dict[str, Any] = {**plan.options, "dtype": plan.dtype, "engine": plan.engine}
+    if plan.rules:
+        options["layer_weights"] = [dict(own) for own in plan.rules]
+    if plan.normalise:
+        options["normalise"] = True
+    return Recipe(
+        method=plan.method.name,
+        options=options,
+        parents=tuple(Parent(p.version.ref, p.version.digest, p.weight) for p in plan.parents),
+        relative_error=totals.relative_error(),
+    )

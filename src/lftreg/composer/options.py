@@ -1,4 +1,4 @@
-"""The options of a method: the keyword-only parameters of its `merge`, with their types as the rules.
+"""The options of a method: the keyword-only parameters of its `merge` or `mix`, with their types as the rules.
 
     def merge(model, adapters, weights, name, *, density: Density = 0.5, seed: Seed = 0) -> None: ...
 
@@ -7,12 +7,13 @@ takes a density above 0, up to 1, and a seed; anything else is refused before a 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
@@ -30,30 +31,45 @@ class Range:
 
 
 Density = Annotated[float, Range(0, 1, open=True)]  # the share of entries that is kept
+Share = Annotated[float, Range(0, 1)]  # of the norm of the whole
 Rank = Annotated[int, Range(1)]
 Seed = Annotated[int, Range(0, 2**63 - 1)]
 Sign = Literal["total", "frequency"]  # whose sign wins: that of the larger sum, or of the larger number
 
 
-def options_of(method: Method) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(method.merge).parameters
-    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+def truncation(*, rank: Rank | Literal["auto", "full"] | None = None, max_error: Share | None = None) -> None:
+    """The options of every method whose result the factors engine cuts to a rank."""
+
+
+def options_of(method: Method, engine: str | None = None) -> dict[str, inspect.Parameter]:
+    """The options of a method by name, in one engine or in all that run it."""
+    found: dict[str, inspect.Parameter] = {}
+    for function in _routes(method, engine):
+        parameters = inspect.signature(function).parameters
+        found |= {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    return found
+
+
+def _routes(method: Method, engine: str | None) -> list[Callable[..., Any]]:
+    routes = {"peft": [method.merge], "factors": [method.mix, truncation if method.truncates else None]}
+    wanted = [*routes["peft"], *routes["factors"]] if engine is None else routes[engine]
+    return [function for function in wanted if function is not None]
 
 
 def resolve_options(
-    method: Method, given: Mapping[str, Any], methods: Iterable[Method] = ()
+    method: Method, given: Mapping[str, Any], methods: Iterable[Method] = (), engine: str | None = None
 ) -> dict[str, Any]:
     """Every option of a method that is not None: as given, or its default.
 
     `methods` are all there are, to say which of them would take an option that this one does not.
     Raises UsageError for an option that the method has not, lacks, or cannot take.
     """
-    known = options_of(method)
+    known = options_of(method, engine)
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if name not in known:
             raise _unknown_option(method, name, known, methods)
-    types_ = _types(method)
+    types_ = _types(method, engine)
     resolved = {}
     for name, parameter in known.items():
         if name in given:
@@ -69,12 +85,22 @@ def resolve_options(
     return resolved
 
 
-def _types(method: Method) -> dict[str, Any]:
-    """The annotations of `merge`; those of a plugin that do not resolve are no rules."""
-    try:
-        return typing.get_type_hints(inspect.unwrap(method.merge), include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
+def _types(method: Method, engine: str | None) -> dict[str, Any]:
+    """The annotations of its functions; those of a plugin that do not resolve are no rules."""
+    found: dict[str, Any] = {}
+    for function in _routes(method, engine):
+        with contextlib.suppress(NameError, TypeError, AttributeError):
+            found |= typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+    return found
+
+
+def explain(method: Method) -> list[tuple[str, str, str]]:
+    """Name, allowed values in words, and default of every option of a method."""
+    types_ = _types(method, None)
+    return [
+        (name, _words(types_.get(name, Any)), "" if p.default in (None, p.empty) else str(p.default))
+        for name, p in options_of(method).items()
+    ]
 
 
 def _checked(name: str, value: Any, wanted: Any) -> Any:

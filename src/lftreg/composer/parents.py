@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lftreg.composer.settings import Settings, read_settings
-from lftreg.errors import Incompatible, InvalidData
+from lftreg.errors import CheckFailed, Incompatible, InvalidData
 from lftreg.models.skeleton import Layer
 from lftreg.registry import WEIGHTS, Registry, Version
 from lftreg.tensors import TensorInfo, read_header
@@ -38,7 +39,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A version that goes into a composition, and how much it counts. `slots` are by path."""
+    """A version that goes into a composition, and how much it counts. `slots` are by path.
+
+    `weight` is as it was typed; `varied` holds what it is in each layer, where that is something else.
+    """
 
     version: Version
     weight: float
@@ -46,6 +50,11 @@ class Parent:
     slots: Mapping[str, Slot]
     dtype: str
     file: Path
+    varied: Mapping[str, float] = field(default_factory=dict)
+
+    def at(self, path: str) -> float:
+        """Its weight in a layer."""
+        return self.varied.get(path, self.weight)
 
     @property
     def rank(self) -> int:
@@ -71,6 +80,17 @@ def read_parent(version: Version, weight: float, registry: Registry) -> Parent:
     return Parent(version, weight, settings, slots, _dtype(tensors, version.ref), file)
 
 
+def check_whole(parent: Parent, registry: Registry) -> None:
+    """Hash a parent's weights. Raises CheckFailed where they are not those that were registered."""
+    file = next(file for file in parent.version.files if file.name == WEIGHTS)
+    if not registry.blobs.is_whole(file.sha256):
+        raise CheckFailed(
+            f"the file of {parent.version.ref} is not what was registered: its sha256 has changed",
+            f"`lftreg verify {parent.version.ref}` tells more; train or import it again",
+            code="changed-file",
+        )
+
+
 def read_slots(tensors: Mapping[str, TensorInfo], settings: Settings, who: str) -> dict[str, Slot]:
     """The layers that a file adapts, by path, each with the rank and scale that its settings give it."""
     found: dict[str, dict[str, TensorInfo]] = defaultdict(dict)
@@ -94,9 +114,12 @@ def _slot(path: str, factors: Factors, settings: Settings, who: str) -> Slot:
     if set(factors) != names:
         raise InvalidData(f"{who} lacks a factor of {path}", "its file is not whole", code="half-missing")
     a, b = (factors[name] for name in sorted(names))
-    if len(a.shape) != 2 or len(b.shape) != 2:
-        raise Incompatible(
-            f"{who} cannot be composed: {path} is a convolution", "only linear layers and embeddings compose"
+    kernel = a.shape[2:]
+    if not 2 <= len(a.shape) <= 5 or b.shape[2:] != tuple(1 for _ in kernel):
+        raise InvalidData(
+            f"{who} has factors of shapes {a.shape} and {b.shape} for {path}",
+            "its file is not that of a LoRA",
+            code="shapes",
         )
     rank = settings.rank(path)
     if not a.shape[0] == b.shape[1] == rank:
@@ -105,7 +128,8 @@ def _slot(path: str, factors: Factors, settings: Settings, who: str) -> Slot:
             "its file and its configuration do not belong together",
             code="rank-mismatch",
         )
-    return Slot(Layer(path, a.shape[1], b.shape[0], embedding), rank, settings.scale(path))
+    inputs = a.shape[1] * math.prod(kernel)
+    return Slot(Layer(path, inputs, b.shape[0], embedding, kernel), rank, settings.scale(path))
 
 
 def _dtype(tensors: Mapping[str, TensorInfo], who: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lftreg.composer.engines import check_engine, choose
 from lftreg.composer.options import resolve_options
 from lftreg.composer.parents import Parent, common_dtype, read_parent
+from lftreg.composer.weighing import Rules, Table, layer_factors, rules_for
 from lftreg.errors import Incompatible, InvalidName, LftregError, UsageError
 from lftreg.models.skeleton import Layer
 from lftreg.plugins.host import Host
@@ -20,7 +23,11 @@ _LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A composition that will work. `parents` are in the user's order, `layers` are all that they adapt."""
+    """A composition that will work. `parents` are in the user's order, `layers` are all that they adapt, sorted.
+
+    `engine` will compute it, for the reason `why` where it was not asked for. `rules` are those of the
+    weights by layer, one mapping a parent, or empty; `normalise` says that weights were divided by their sum.
+    """
 
     name: str
     method: Method
@@ -28,15 +35,33 @@ class Plan:
     parents: tuple[Parent, ...]
     layers: Mapping[str, Layer]
     dtype: str
+    engine: str
+    why: str | None = None
+    rules: tuple[Rules, ...] = ()
+    normalise: bool = False
 
     @property
     def base(self) -> Base:
         return self.parents[0].version.base
 
     @property
+    def targets(self) -> list[str]:
+        """The parents' names where lists of names say it all; otherwise every layer by its full path."""
+        lists = [parent.settings.names for parent in self.parents]
+        if None in lists:
+            return sorted(self.layers)
+        return sorted({name for names in lists for name in names or ()})
+
+    @property
+    def task(self) -> str | None:
+        """PEFT's task type, where all parents have the same."""
+        tasks = {parent.settings.task for parent in self.parents}
+        return tasks.pop() if len(tasks) == 1 else None
+
+    @property
     def ordered(self) -> list[Parent]:
         """The parents in an order that does not depend on how they were typed."""
-        return sorted(self.parents, key=lambda parent: (parent.version.digest, parent.weight))
+        return sorted(self.parents, key=lambda p: (p.version.digest, p.weight, sorted(p.varied.items())))
 
 
 def make_plan(
@@ -48,6 +73,9 @@ def make_plan(
     dtype: str,
     registry: Registry,
     host: Host,
+    engine: str = "auto",
+    tables: Sequence[Table] = (),
+    normalise: bool = False,
 ) -> Plan:
     """Find the parents and check them against each other, the method and its options.
 
@@ -57,17 +85,26 @@ def make_plan(
         raise UsageError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
     if not parents:
         raise UsageError("nothing to compose", "lftreg compose customer_support:0.7 financial_advisor:0.3")
+    check_engine(engine)
     chosen = host.method(method)
-    resolved = resolve_options(chosen, options, [entry.value for entry in host.methods().values()])
+    options = {name: value for name, value in options.items() if value is not None}
+    if "max_error" in options:
+        options = {"rank": "auto", **options}
+    methods = [entry.value for entry in host.methods().values()]
+    resolve_options(chosen, options, methods)  # what no engine takes is told before anything is opened
     weighted = [parse_weighted(text) for text in parents]
     if name is not None:
         registry.check_name(name)
     found = tuple(_find(weighted, registry))
-    _check_weights(found)
     layers = _common_layers(found)
+    rules = rules_for(tables, [(p.version.name, p.version.ref) for p in found]) if tables else []
+    found = _weigh(found, rules, normalise, list(layers))
+    _check_weights(found, layers)
     for need in chosen.needs:
         _check_need(need, chosen, found)
-    _check_rank(resolved.get("rank"), layers)
+    choice = choose(chosen, engine, options, found)
+    resolved = resolve_options(chosen, options, methods, choice.engine)
+    _check_rank(resolved, layers)
     return Plan(
         name or _joined_name(found, registry),
         chosen,
@@ -75,6 +112,10 @@ def make_plan(
         found,
         layers,
         common_dtype({parent.dtype for parent in found}) if dtype == "auto" else dtype,
+        choice.engine,
+        choice.why,
+        tuple(rules) if any(rules) else (),
+        normalise,
     )
 
 
@@ -94,11 +135,43 @@ def _find(weighted: Sequence[tuple[Ref, float]], registry: Registry) -> list[Par
     return [read_parent(v, w, registry) for v, w in zip(versions, weights, strict=True)]
 
 
-def _check_weights(parents: Sequence[Parent]) -> None:
-    sums: dict[str, float] = {}
-    for parent in parents:
-        sums[parent.version.digest] = sums.get(parent.version.digest, 0.0) + parent.weight
-    if not any(sums.values()):
+def _weigh(
+    parents: tuple[Parent, ...], rules: Sequence[Rules], normalise: bool, paths: Sequence[str]
+) -> tuple[Parent, ...]:
+    """The parents with the weight of each in every layer, where rules or a sum of 1 make it another."""
+    if not any(rules) and not normalise:
+        return parents
+    factors = (
+        [layer_factors(own, paths) for own in rules] if rules else [dict.fromkeys(paths, 1.0)] * len(parents)
+    )
+    varied = [
+        {path: parent.weight * own[path] for path in paths}
+        for parent, own in zip(parents, factors, strict=True)
+    ]
+    if normalise:
+        for path in paths:
+            total = math.fsum(own[path] for own in varied)
+            if not abs(total) > 1e-12:
+                raise UsageError(
+                    f"the weights in {path} add up to 0, which nothing can be divided by",
+                    "leave --normalise out, or give weights that do not cancel",
+                    code="weights-cancel",
+                )
+            for own in varied:
+                own[path] /= total
+    return tuple(replace(p, varied=own) for p, own in zip(parents, varied, strict=True))
+
+
+def _check_weights(parents: Sequence[Parent], layers: Mapping[str, Layer]) -> None:
+    """Something must be left of some parent in some layer."""
+    for path in layers:
+        sums: dict[str, float] = {}
+        for parent in parents:
+            if path in parent.slots:
+                sums[parent.version.digest] = sums.get(parent.version.digest, 0.0) + parent.at(path)
+        if any(sums.values()):
+            break
+    else:
         raise UsageError(
             "the weights leave nothing of any parent: the result would be the bare base",
             "give at least one parent a weight other than 0",
@@ -119,7 +192,7 @@ def _common_layers(parents: Sequence[Parent]) -> dict[str, Layer]:
                     code="different-shapes",
                 )
             holders.setdefault(path, parent)
-    return layers
+    return dict(sorted(layers.items()))
 
 
 def _check_need(need: Need, method: Method, parents: Sequence[Parent]) -> None:
@@ -162,8 +235,15 @@ _NEEDS: dict[Need, Callable[[Method, Sequence[Parent]], None]] = {
 }
 
 
-def _check_rank(rank: object, layers: Mapping[str, Layer]) -> None:
+def _check_rank(options: Mapping[str, Any], layers: Mapping[str, Layer]) -> None:
     """A rank that no layer can have is a mistake; one that only some cannot is filled up with zeros."""
+    rank = options.get("rank")
+    if "max_error" in options and rank != "auto":
+        raise UsageError(
+            f"a rank of {rank} and a largest error cannot both be had",
+            "--rank auto --max-error X finds the rank",
+            code="rank-and-error",
+        )
     largest = max(min(layer.inputs, layer.outputs) for layer in layers.values())
     if isinstance(rank, int) and rank > largest:
         raise UsageError(

@@ -8,6 +8,7 @@ is one zero seen through strides of 0, and the skeleton of a model of 7 B parame
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,13 +24,15 @@ class Layer:
     """A layer that takes an adapter: its dotted path in the base, and its features in and out.
 
     For an embedding these are its rows and the length of each. Conv1D of GPT-2, a linear layer with
-    its weight transposed, counts as linear: its factors are the same.
+    its weight transposed, counts as linear: its factors are the same. Of a convolution `kernel` is the size,
+    and `inputs` counts the numbers under it: channels times that size.
     """
 
     path: str
     inputs: int
     outputs: int
     embedding: bool = False
+    kernel: tuple[int, ...] = ()
 
 
 def build_skeleton(layers: Iterable[Layer]) -> nn.Module:
@@ -57,11 +60,15 @@ def _empty(layer: Layer) -> nn.Module:
     import torch
     from torch import nn
 
+    module: nn.Linear | nn.Embedding | nn.Conv1d | nn.Conv2d | nn.Conv3d
     with torch.device("meta"):
-        module: nn.Linear | nn.Embedding = (
-            nn.Embedding(layer.inputs, layer.outputs)
-            if layer.embedding
-            else nn.Linear(layer.inputs, layer.outputs, bias=False)
-        )
+        if layer.embedding:
+            module = nn.Embedding(layer.inputs, layer.outputs)
+        elif layer.kernel:
+            kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(layer.kernel) - 1]
+            channels = layer.inputs // math.prod(layer.kernel)
+            module = kind(channels, layer.outputs, layer.kernel, bias=False)  # type: ignore[arg-type]
+        else:
+            module = nn.Linear(layer.inputs, layer.outputs, bias=False)
     module.weight = nn.Parameter(torch.zeros(1).expand(module.weight.shape), requires_grad=False)
     return module

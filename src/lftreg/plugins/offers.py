@@ -94,6 +94,12 @@ def _method_problem(method: Any) -> str | None:
         return f"not a name: {_NAME_RULE}"
     if not isinstance(method.summary, str) or not method.summary.strip():
         return "it has no summary"
+    if method.merge is None and method.mix is None:
+        return "has neither a merge nor a mix"
+    if method.mix is not None and not callable(method.mix):
+        return "its mix cannot be called"
+    if method.merge is None:
+        return None
     if not callable(method.merge):
         return "merge is not a function"
     try:
@@ -120,11 +126,23 @@ def _guarded_domain(domain: Domain, guard: Guard) -> Domain:
 
 
 def _guarded_method(method: Method, guard: Guard) -> Method:
-    @wraps(method.merge)  # keeps the signature, in which the method's options are read
-    def merge(*args: Any, **options: Any) -> None:
-        guard(f"method {method.name!r}", lambda: method.merge(*args, **options))
+    return replace(
+        method,
+        merge=_guarded_route(method, "merge", guard),
+        mix=_guarded_route(method, "mix", guard),
+    )
 
-    return replace(method, merge=merge)
+
+def _guarded_route(method: Method, route: str, guard: Guard) -> Callable[..., Any] | None:
+    function = getattr(method, route)
+    if function is None:
+        return None
+
+    @wraps(function)  # keeps the signature, in which the method's options are read
+    def guarded(*args: Any, **options: Any) -> Any:
+        return guard(f"method {method.name!r}", lambda: function(*args, **options))
+
+    return guarded
 
 
 def _is_name(value: object) -> bool:

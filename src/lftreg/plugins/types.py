@@ -92,16 +92,37 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to compose adapters.
+    """A way to compose adapters, by PEFT, by factors, or by either.
 
     `merge(model, adapters, weights, name, **options)` adds the adapter `name` to a PEFT model
-    that holds `adapters`; the keyword-only parameters of its signature are the method's options.
+    that holds `adapters`. `mix(stack, **options)` is given one layer at a time, a
+    `lftreg.composer.layers.Stack` of numpy arrays, and gives a `Pair` back. The keyword-only
+    parameters of either signature are the method's options. With `truncates` the engine cuts what
+    `mix` gives to the options `rank` and `max_error`, which `mix` does not see.
+
     `exact` says whether the result equals the weighted sum of the parents. `needs` are what the
-    parents must be like: two or more of them, the same rank in every module they share.
+    parents must be like: two or more of them, the same rank in every module they share. `error` and
+    `cost` say in a few words how far the result is from the sum, and what it takes.
     """
 
     name: str
     summary: str
-    merge: Callable[..., None]
+    merge: Callable[..., None] | None = None
     exact: bool = False
     needs: tuple[Need, ...] = ()
+    mix: Callable[..., Any] | None = None
+    truncates: bool = False
+    error: str = ""
+    cost: str = ""
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Which engines can run it."""
+        return tuple(
+            name for name, route in (("peft", self.merge), ("factors", self.mix)) if route is not None
+        )
+
+    @property
+    def streams(self) -> bool:
+        """Whether its result is the parents side by side, which needs no layer in memory as a whole."""
+        return self.exact and self.mix is not None and not self.truncates

@@ -26,12 +26,18 @@ FLOATS = ("F32", "F16", "BF16", "F64")
 
 
 class Source:
-    """An open safetensors file. Close it, or use it in a `with`. Threads may read at once."""
+    """A safetensors file to read from. Close it, or use it in a `with`. Threads may read at once.
 
-    def __init__(self, path: Path) -> None:
+    With `keep_open=False` it is opened for every read, for those who read from hundreds of files.
+    """
+
+    def __init__(self, path: Path, keep_open: bool = True) -> None:
         self.path = path
         self.header: Header = read_header(path)
-        self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._handle = self._open() if keep_open else -1
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def __enter__(self) -> Source:
         return self
@@ -75,10 +81,17 @@ class Source:
         return made
 
     def _fill(self, buffer: Any, offset: int) -> None:
-        view = memoryview(buffer).cast("B")
+        handle = self._handle if self._handle >= 0 else self._open()
+        try:
+            self._fill_from(handle, memoryview(buffer).cast("B"), offset)
+        finally:
+            if handle != self._handle:
+                os.close(handle)
+
+    def _fill_from(self, handle: int, view: memoryview, offset: int) -> None:
         done = 0
         while done < len(view):
-            got = os.preadv(self._handle, [view[done:]], offset + done)
+            got = os.preadv(handle, [view[done:]], offset + done)
             if not got:
                 raise CheckFailed(
                     f"{self.path.name} was cut short while it was read",

@@ -1,24 +1,70 @@
-"""Running a method: the parents on a skeleton of their base, merged by PEFT, written to one file."""
+"""The engine that is PEFT: the parents on a skeleton of their base, merged by it, written to one file."""
 
 from __future__ import annotations
 
 import logging
+import math
 import re
+import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from lftreg.composer.factors import pairs, widened
-from lftreg.composer.parents import Parent, Slot, keys_of, read_slots
+from lftreg.composer.inspection import LayerReport, Totals, inspect
+from lftreg.composer.kitchen import Kitchen, Listener, Made, ahead, distinct
+from lftreg.composer.layers import Pair
+from lftreg.composer.parents import Parent, Slot, check_whole, keys_of, read_slots
 from lftreg.composer.plan import Plan
-from lftreg.composer.settings import Settings, read_settings
+from lftreg.composer.settings import read_settings
 from lftreg.errors import Incompatible, InvalidData, LftregError, StorageError
 from lftreg.models.configs import plain_config
 from lftreg.models.skeleton import build_skeleton
-from lftreg.tensors import read_header
+from lftreg.registry import WEIGHTS, Registry
+from lftreg.tensors import Source, read_header
 
 NAME = "lftreg_merged"
+PIECE = 1 << 22  # bytes
+PATH = re.compile(r"\.lora_(embedding_)?[AB](\.weight)?$")
+
+
+def run(plan: Plan, registry: Registry, listen: Listener = lambda doing: None) -> Made:
+    """Compose a plan by PEFT and measure what was written. Raises what the factors engine raises."""
+    listen("checking the parents")
+    for parent in distinct(plan):
+        check_whole(parent, registry)
+    listen("loading PEFT")
+    with tempfile.TemporaryDirectory(prefix="lftreg-") as folder:
+        file = Path(folder) / WEIGHTS
+        config = merge(plan, file)
+        listen("measuring the error")
+        totals = measured(plan, file, config)
+        with registry.blobs.streaming() as stream, file.open("rb") as written:
+            while piece := written.read(PIECE):
+                stream.write(piece)
+            return Made(stream.keep(), config, totals)
+
+
+def measured(plan: Plan, file: Path, config: Mapping[str, Any]) -> Totals:
+    """Every layer of a written file against the weighted sum of its parents."""
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    slots = read_result(plan, file, config)
+    with threadpool_limits(1, "blas"), ExitStack() as stack:
+        kitchen = Kitchen(plan, stack)
+        result = stack.enter_context(Source(file))
+
+        def inspected(path: str) -> LayerReport:
+            layer, (key_a, key_b) = plan.layers[path], slots[path].keys
+            a = result.read(key_a).reshape(-1, layer.inputs)
+            b = result.read(key_b).reshape(layer.outputs, -1)
+            written = Pair(b, a, np.full(len(a), slots[path].scale))
+            return inspect(kitchen.read(path), written, len(plan.parents))
+
+        return Totals(list(ahead(inspected, list(plan.layers), kitchen.threads)))
 
 
 def merge(plan: Plan, file: Path) -> dict[str, Any]:
@@ -37,6 +83,7 @@ def merge(plan: Plan, file: Path) -> dict[str, Any]:
         torch.manual_seed(0)
         model, names = _load(plan)
         weights = [parent.weight for parent in plan.ordered]
+        assert plan.method.merge is not None
         plan.method.merge(model, names, weights, NAME, **plan.options)
         if NAME not in model.peft_config:
             raise LftregError(f"method {plan.method.name!r} made no adapter", "report it to its author")
@@ -110,27 +157,24 @@ def _read(parent: Parent) -> dict[str, Any]:
                     "it was damaged in training; compose an earlier version",
                     code="not-finite",
                 )
-            tensors[key] = tensor
+            tensors[key] = tensor * _share(parent, key)
     return tensors
+
+
+def _share(parent: Parent, key: str) -> float:
+    """What a factor counts beyond the parent's one weight, which is all that PEFT knows: half of it in A, half in B."""
+    path = PATH.sub("", key).removeprefix("base_model.model.")
+    ratio = parent.at(path) / parent.weight if parent.weight else 0.0
+    return math.sqrt(abs(ratio)) * (-1 if ratio < 0 and "_B" in key else 1)
 
 
 def _config(plan: Plan, made: Any) -> dict[str, Any]:
     """PEFT's configuration of the result, with the targets that its parents had."""
-    settings = [parent.settings for parent in plan.parents]
-    tasks = {one.task for one in settings}
     return plain_config(made, plan.base.id) | {
-        "fan_in_fan_out": any(one.transposed for one in settings),
-        "target_modules": _targets(plan, settings),
-        "task_type": tasks.pop() if len(tasks) == 1 else None,
+        "fan_in_fan_out": any(parent.settings.transposed for parent in plan.parents),
+        "target_modules": plan.targets,
+        "task_type": plan.task,
     }
-
-
-def _targets(plan: Plan, settings: Iterable[Settings]) -> list[str]:
-    """The parents' names where lists of names say it all; otherwise every layer by its full path."""
-    lists = [one.names for one in settings]
-    if None in lists:
-        return sorted(plan.layers)
-    return sorted({name for names in lists for name in names or ()})
 
 
 def _factors(plan: Plan, model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
