@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.composer import wide
 from lftreg.composer.inspection import LayerReport, Totals, inspect
-from lftreg.composer.kitchen import Kitchen, Listener, Made, ahead, distinct
+from lftreg.composer.kitchen import Kitchen, Listener, Made, ahead, distinct, one_blas_thread
 from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of
 from lftreg.composer.lowrank import Spectrum, cut, decompose
 from lftreg.composer.parents import check_whole, keys_of
@@ -39,10 +39,8 @@ def run(
     Raises InvalidData for a parent that holds what is no number, CheckFailed for one whose file has changed,
     Incompatible where the result does not fit its dtype, StorageError where the disk is full; nothing is left.
     """
-    from threadpoolctl import threadpool_limits
-
     with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(1, "blas"))
+        stack.enter_context(one_blas_thread())
         kitchen = Kitchen(plan, stack)
         rank = _rank(kitchen, listen)
         config = config_of(plan, rank)

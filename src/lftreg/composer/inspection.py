@@ -102,12 +102,19 @@ def _error(stack: Stack, made: Pair, grams: Grams, norm2: float) -> float:
         off = c[:rank, None] * made.a[:rank].astype(np.float64) - stack.c[:, None] * stack.a
         return math.sqrt(max(0.0, float((grams.b * (off @ off.T)).sum())))
     if (rank + made.rank) * (stack.b.shape[0] + stack.a.shape[1]) <= SMALL:
-        left: Doubles = np.linalg.qr(np.hstack([-made.b.astype(np.float64) * c, stack.b * stack.c]), "r")
-        right: Doubles = np.linalg.qr(np.vstack([made.a, stack.a]).astype(np.float64).T, "r")
+        left = _triangle(np.hstack([-made.b.astype(np.float64) * c, stack.b * stack.c]))
+        right = _triangle(np.vstack([made.a, stack.a]).astype(np.float64).T)
         return float(np.linalg.norm(left @ right.T))
     own = grams_of(made.b, made.a)
     across = inner(stack.b, made.b) * (stack.c[:, None] * inner(stack.a.T, made.a.T) * c)
     return math.sqrt(max(0.0, float(c @ (own.b * own.a) @ c) - 2 * float(across.sum()) + norm2))
+
+
+def _triangle(x: Doubles) -> Doubles:
+    import numpy as np
+
+    made: Doubles = np.linalg.qr(x, mode="r")  # type: ignore[assignment]  # the stubs know one mode
+    return made
 
 
 def _inner(stack: Stack, products: Doubles, parents: int) -> Doubles:

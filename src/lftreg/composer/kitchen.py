@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +118,16 @@ class Kitchen:
                 "report it to its author",
             )
         return made
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS in one thread: layers run side by side instead, and how a sum is split stays the same."""
+    import numpy as np  # first: what is not loaded cannot be limited
+    from threadpoolctl import threadpool_limits
+
+    with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1, "blas"):
+        yield
 
 
 def worker_threads() -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lftreg.composer.factors import pairs, widened
 from lftreg.composer.inspection import LayerReport, Totals, inspect
-from lftreg.composer.kitchen import Kitchen, Listener, Made, ahead, distinct
+from lftreg.composer.kitchen import Kitchen, Listener, Made, ahead, distinct, one_blas_thread
 from lftreg.composer.layers import Pair
 from lftreg.composer.parents import Parent, Slot, check_whole, keys_of, read_slots
 from lftreg.composer.plan import Plan
@@ -50,10 +50,9 @@ def run(plan: Plan, registry: Registry, listen: Listener = lambda doing: None) -
 def measured(plan: Plan, file: Path, config: Mapping[str, Any]) -> Totals:
     """Every layer of a written file against the weighted sum of its parents."""
     import numpy as np
-    from threadpoolctl import threadpool_limits
 
     slots = read_result(plan, file, config)
-    with threadpool_limits(1, "blas"), ExitStack() as stack:
+    with one_blas_thread(), ExitStack() as stack:
         kitchen = Kitchen(plan, stack)
         result = stack.enter_context(Source(file))
 
