@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lftreg.composer.plan import Plan, make_plan
+from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
+from lftreg.composer.report import ATTACHMENT, make_report
 from lftreg.composer.weighing import read_weights
 from lftreg.errors import UsageError
 from lftreg.plugins.host import Host
 from lftreg.registry import Draft, Parent, Recipe, Registry, Version
+from lftreg.registry.content import digest_of
 
 Listener = Callable[[str], None]  # hears in a word or two what is being done
 
@@ -73,20 +76,58 @@ def _weighted(parents: Sequence[str], weights: Sequence[float] | None) -> Sequen
     return [f"{parent}:{float(weight)!r}" for parent, weight in zip(parents, weights, strict=True)]
 
 
-def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda doing: None) -> Version:
-    """Compute, measure what was written, and publish it."""
+def compose_recipe(
+    file: Path,
+    *,
+    name: str | None = None,
+    registry: Registry | None = None,
+    host: Host | None = None,
+    listen: Listener = lambda doing: None,
+) -> Version:
+    """Make again what a recipe's file tells of, byte for byte, from the same parents under whatever names.
+
+    Raises NotFound for a parent that is not here, CheckFailed where the result has another digest.
+    """
+    registry = registry or Registry()
+    document = read_recipe(file)
+    plan = plan_recipe(document, name, registry, host or Host())
+    return run_plan(plan, registry, listen, check=lambda digest: hold_to(document, digest))
+
+
+def run_plan(
+    plan: Plan,
+    registry: Registry,
+    listen: Listener = lambda doing: None,
+    check: Callable[[str], None] = lambda digest: None,
+) -> Version:
+    """Compute, measure what was written, and publish it. `check` hears the digest before that, and may raise."""
     from lftreg.composer import factors_engine, peft_engine
 
     engine = factors_engine if plan.engine == "factors" else peft_engine
     made = engine.run(plan, registry, listen)
+    check(digest_of(made.weights.sha256, made.config))
+    error = made.totals.relative_error()
+    report = make_report(
+        made.totals.layers,
+        parents=[parent.version.ref for parent in plan.parents],
+        method=plan.method.name,
+        rank=int(made.config["r"]),
+        relative_error=error,
+    )
     return registry.publish(
         Draft(
-            plan.name, "composed", plan.base, made.weights, made.config, recipe=recipe_of(plan, made.totals)
+            plan.name,
+            "composed",
+            plan.base,
+            made.weights,
+            made.config,
+            attachments={ATTACHMENT: report.to_bytes()},
+            recipe=recipe_of(plan, error),
         )
     )
 
 
-def recipe_of(plan: Plan, totals: Any) -> Recipe:
+def recipe_of(plan: Plan, relative_error: float | None) -> Recipe:
     """What has to be done again for the same result."""
     options: dict[str, Any] = {**plan.options, "dtype": plan.dtype, "engine": plan.engine}
     if plan.rules:
@@ -97,5 +138,5 @@ def recipe_of(plan: Plan, totals: Any) -> Recipe:
         method=plan.method.name,
         options=options,
         parents=tuple(Parent(p.version.ref, p.version.digest, p.weight) for p in plan.parents),
-        relative_error=totals.relative_error(),
+        relative_error=relative_error,
     )

@@ -47,6 +47,7 @@ def select_versions(
     domain: str | None = None,
     base: str | None = None,
     kind: str | None = None,
+    digest: str | None = None,
     tags: Mapping[str, str] | None = None,
     removed: bool = False,
     limit: int | None = None,
@@ -62,6 +63,8 @@ def select_versions(
         conditions.append(or_(v.base_id == base, v.base == base))
     if kind is not None:
         conditions.append(v.kind == kind)
+    if digest is not None:
+        conditions.append(v.digest == digest)
     for key, value in (tags or {}).items():
         conditions.append(
             exists().where(t.tags.c.version_id == v.id, t.tags.c.key == key, t.tags.c.value == value)
