@@ -49,10 +49,10 @@ _NEVER_OVER = 2.0**100  # added to any float32 or bfloat16, less than this canno
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """A folder that was written. `tensors` counts those that the adapter changed, `copied` the others."""
+    """A folder that was written. `changed` counts the tensors that the adapter is in, `copied` the others."""
 
     folder: Path
-    tensors: int
+    changed: int
     copied: int
 
 
