@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lftreg.composer.fuse import Fused, fuse
 from lftreg.errors import CheckFailed, LftregError, StorageError, UsageError
 from lftreg.models.base import find_base
-from lftreg.models.configs import plain_config
 from lftreg.registry import CONFIG, WEIGHTS, Draft, Version
 from tests.conftest import save_tiny, take_ctrl_c
+
+from .hand import LINEAR, Hand
 
 if TYPE_CHECKING:
     from lftreg.registry import Registry
 
-LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 UNTIED = {"tie_word_embeddings": False}
 Make = Callable[..., Path]
 
@@ -46,56 +45,6 @@ def base(tmp_path: Path) -> Make:
         return folder
 
     return make
-
-
-class Hand:
-    """Makes adapters with PEFT on a base and puts them into a registry."""
-
-    def __init__(self, registry: Registry, folder: Path) -> None:
-        self.registry, self.folder = registry, folder
-
-    def adapter(self, base: Path, targets: list[str], *, seed: int = 1, **lora: Any) -> Version:
-        torch.manual_seed(seed)
-        settings: dict[str, Any] = {"r": 4, "lora_alpha": 8, "init_lora_weights": False} | lora
-        model = AutoModelForCausalLM.from_pretrained(base)
-        config = LoraConfig(task_type="CAUSAL_LM", target_modules=targets, **settings)
-        peft = get_peft_model(model, config)
-        saved = self.folder / f"adapter-{seed}"
-        peft.save_pretrained(str(saved), save_embedding_layers=False)
-        record = find_base(str(base), self.registry).record
-        return self.registry.publish(
-            Draft(
-                "one",
-                "trained",
-                record,
-                saved / WEIGHTS,
-                plain_config(peft.peft_config["default"], str(base)),
-            )
-        )
-
-    def merged(self, base: Path, version: Version) -> Any:
-        """PEFT's own word for it."""
-        folder = self.folder / "for-peft"
-        folder.mkdir(exist_ok=True)
-        for name in (WEIGHTS, CONFIG):
-            (folder / name).write_bytes(self.registry.read(version, name))
-        model = AutoModelForCausalLM.from_pretrained(base)
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-
-    def fuse(self, version: Version) -> Path:
-        return fuse(version, self.registry, self.folder / "out").folder
-
-    def changed(self, version: Version, **settings: Any) -> Version:
-        """The same file under another configuration."""
-        config = self.registry.config(version) | settings
-        return self.registry.publish(
-            Draft("one", "imported", version.base, self.registry.file(version, WEIGHTS), config)
-        )
-
-
-@pytest.fixture
-def hand(registry: Registry, tmp_path: Path) -> Hand:
-    return Hand(registry, tmp_path)
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -251,7 +200,7 @@ def refused(hand: Hand, version: Version, *words: str) -> str:
 
 def test_what_factors_cannot_hold_is_refused_by_name(base: Make, hand: Hand) -> None:
     version = hand.adapter(base(), ["q_proj"])
-    assert refused(hand, hand.changed(version, use_dora=True), "merged", "DoRA") == "uses-use-dora"
+    assert refused(hand, hand.changed(version, use_dora=True), "exported", "DoRA") == "uses-use-dora"
     assert refused(hand, hand.changed(version, lora_bias=True), "lora_bias") == "uses-lora-bias"
     whole = hand.changed(version, modules_to_save=["lm_head"])
     assert refused(hand, whole, "modules_to_save") == "uses-modules-to-save"

@@ -83,7 +83,7 @@ def fuse(version: Version, registry: Registry, output: Path) -> Fused:
     there already, StorageError where it cannot be written.
     """
     check_files(version, registry)
-    parent = _mergeable(version, registry)
+    parent = mergeable(version, registry)
     base = same_base(version.base, registry, trust_code=True)  # it is copied, and nothing of it runs
     shards = plan_shards(parent, base)
     with whole_output(output) as folder:
@@ -110,7 +110,7 @@ def check_files(version: Version, registry: Registry) -> None:
             )
 
 
-def _mergeable(version: Version, registry: Registry) -> Parent:
+def mergeable(version: Version, registry: Registry) -> Parent:
     """What can be added up can be added to a base; the reasons are the same, the way out is not."""
     try:
         return read_parent(version, 1.0, registry)
@@ -118,7 +118,7 @@ def _mergeable(version: Version, registry: Registry) -> Parent:
         hint = "`lftreg export` writes it for PEFT, whose merge_and_unload may know how"
         if "init_lora_weights" in error.message:
             hint = error.hint or hint
-        message = error.message.replace("cannot be composed", "cannot be merged")
+        message = error.message.replace("cannot be composed", "cannot be exported this way")
         raise Incompatible(message, hint, code=error.code) from error
 
 
@@ -133,7 +133,7 @@ def plan_shards(parent: Parent, base: FoundBase) -> list[Shard]:
             code="quantized-base",
         )
     for slot in parent.slots.values():
-        _refuse_tied(slot, config, who)
+        refuse_tied(slot, config, who)
     headers = {path: read_header(path) for path in weight_files(base.folder, base.record.id)}
     tensors = {key: info for header in headers.values() for key, info in header.tensors.items()}
     changes: dict[str, Change] = {}
@@ -152,7 +152,7 @@ def plan_shards(parent: Parent, base: FoundBase) -> list[Shard]:
     ]
 
 
-def _refuse_tied(slot: Slot, config: Mapping[str, Any], who: str) -> None:
+def refuse_tied(slot: Slot, config: Mapping[str, Any], who: str) -> None:
     """Where the embedding is the head too, one tensor cannot hold what only one of them should get.
 
     A configuration that says nothing of it means yes: so it was written for long.
@@ -164,7 +164,7 @@ def _refuse_tied(slot: Slot, config: Mapping[str, Any], who: str) -> None:
     shared = bool(config.get("is_encoder_decoder")) and layer.embedding  # one for both sides, always
     if (tied and words in (layer.inputs if layer.embedding else layer.outputs, None)) or shared:
         raise Incompatible(
-            f"{who} cannot be merged: it adapts {layer.path}, which shares its weight with another layer of "
+            f"{who} cannot be exported this way: it adapts {layer.path}, which shares its weight with another layer of "
             "the base, and that one would change too",
             "export it with --format peft, or train it again without that layer",
             code="tied-weights",

@@ -43,6 +43,13 @@ def _merged(registry: Registry, version: Version, output: Path) -> Written:
     return Written(done.folder, _names(done.folder), more)
 
 
+def _gguf(registry: Registry, version: Version, output: Path) -> Written:
+    from lftreg.composer.gguf import write_gguf
+
+    file = write_gguf(version, registry, output)
+    return Written(file, [file.name])
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -51,6 +58,7 @@ def _names(folder: Path) -> list[str]:
 FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     "peft": _peft,
     "merged": _merged,
+    "gguf": _gguf,
 }
 
 
@@ -59,6 +67,7 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     examples=(
         "lftreg export support@prod --output support-adapter",
         "lftreg export support@prod --format merged --output support-model",
+        "lftreg export support@prod --format gguf --output support.gguf",
     ),
 )
 @click.argument("ref", type=REF)
@@ -85,6 +94,8 @@ def command(context: Context, ref: str, format_: str, output: Path) -> None:
 
     merged: a folder with the base and the adapter in its weights, which `from_pretrained(FOLDER)` of
     transformers loads by itself. It is written block by block, so the model need not fit in memory.
+
+    gguf: a file for `llama-cli --lora FILE`, beside the base as GGUF. Needs `pip install 'lftreg[gguf]'`.
     """
     version = context.registry.get(ref)
     written = FORMATS[format_](context.registry, version, output.absolute())
