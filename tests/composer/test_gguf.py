@@ -20,7 +20,7 @@ from lftreg.composer.gguf import FAMILIES, interleaved, write_gguf
 from lftreg.errors import CheckFailed, LftregError, UsageError
 from lftreg.models.base import find_base
 from lftreg.registry import WEIGHTS, Draft, Version
-from tests.conftest import Tiny, save_tiny
+from tests.conftest import TINY, Tiny, save_tiny
 
 from .hand import LINEAR, Hand
 
@@ -118,6 +118,14 @@ def test_every_family_gets_what_peft_adds(model_type: str, tiny: Tiny, hand: Han
     assert fields["general.type"] == "adapter"
     assert fields["adapter.type"] == "lora"
     assert fields["adapter.lora.alpha"] == 8.0
+
+
+@pytest.mark.parametrize("model_type", ["gemma2", "gemma3_text"])
+def test_later_gemmas(model_type: str, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TINY, model_type, TINY["gemma"])
+    base = save_tiny(model_type, hand.folder / "base")
+    fields = same_as_peft(hand, base, hand.adapter(base, LINEAR))
+    assert fields["general.architecture"] == model_type.removesuffix("_text")
 
 
 @pytest.mark.parametrize(

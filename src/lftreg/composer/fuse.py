@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 THREADS = 2  # one waits for the disk while the other multiplies; more only take turns
 BLOCK = 1 << 18  # entries that are worked on at once: 1 MiB of float32, which stays in a cache
 CHUNK = 4 << 20  # bytes that are copied at once
+# Multiplications of a product up to which OpenBLAS stays in the thread that asks. Its own threads wait for each
+# other by spinning, which takes ten times as long as the work where other programs want the cores too.
+ALONE = 1 << 18
 SMALL = (*SMALL_FILES, "*.txt", "*.model", "*.tiktoken", "LICENSE*", "NOTICE*")
 # With this beside it a model would be loaded as an adapter; the other lists pickles, which stay behind.
 _LEFT_OUT = {"adapter_config.json", "pytorch_model.bin.index.json"}
@@ -307,7 +310,7 @@ class _Sum:
         weight = self._base.read(self._key, start, stop)
         before = np.isfinite(weight) if self._check else None
         with np.errstate(over="ignore", invalid="ignore"):
-            weight += self._left[start:stop] @ self._right
+            weight += _product(self._left[start:stop], self._right)
             made = from_float32(weight, self._info.dtype)
         if before is not None and (before & ~np.isfinite(_seen(made))).any():
             raise Incompatible(
@@ -317,6 +320,21 @@ class _Sum:
             )
         size = self._info.shape[1] * made.itemsize
         write_at(self._handle, made.reshape(-1).view(np.uint8).data, self._info.start + start * size)
+
+
+def _product(left: Floats, right: Floats) -> Floats:
+    """left @ right, tile by tile, each small enough to be multiplied by this thread alone."""
+    import numpy as np
+
+    (rows, rank), columns = left.shape, right.shape[1]
+    made = np.empty((rows, columns), np.float32)
+    width = max(1, min(columns, ALONE // (16 * rank)))
+    height = max(1, ALONE // (width * rank))
+    for top in range(0, rows, height):
+        for side in range(0, columns, width):
+            tile = np.s_[top : top + height, side : side + width]
+            np.matmul(left[top : top + height], right[:, side : side + width], out=made[tile])
+    return made
 
 
 def _seen(made: NDArray[Any]) -> NDArray[Any]:
