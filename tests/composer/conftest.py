@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from lftreg.models.configs import plain_config
 from lftreg.registry import WEIGHTS, Base, Draft, Version
 
+from .hand import Hand
+
 if TYPE_CHECKING:
     from lftreg.registry import Registry
 
@@ -126,6 +128,11 @@ def distance(made: Tensors, wanted: Tensors) -> float:
 @pytest.fixture
 def kitchen(registry: Registry, tmp_path: Path) -> Kitchen:
     return Kitchen(registry, tmp_path)
+
+
+@pytest.fixture
+def hand(registry: Registry, tmp_path: Path) -> Hand:
+    return Hand(registry, tmp_path)
 
 
 @pytest.fixture

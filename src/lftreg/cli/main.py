@@ -46,7 +46,7 @@ STUBS = (
     _stub("verify", "Keep", "Check stored files against their digests."),
     _stub("rm", "Keep", "Remove a version, or all of an adapter's."),
     _stub("restore", "Keep", "Bring back what rm removed."),
-    _stub("export", "Share", "Write an adapter to a folder that PEFT reads."),
+    _stub("export", "Share", "Write an adapter for others to use."),
     _stub("import", "Share", "Take in an adapter from a PEFT folder.", "import_"),
     _stub("bases", "House", "List the base models that adapters were made for."),
     _stub("db", "House", "Look after the registry's database."),
