@@ -38,6 +38,12 @@ KEYS = (
     Key("home", "LFTREG_HOME", "", "the folder that holds registry and files"),
     Key("database_url", "LFTREG_DATABASE_URL", "", "a database other than SQLite in the home", secret=True),
     Key("base", "LFTREG_BASE", "starter", "the base model of new adapters"),
+    Key(
+        "engine",
+        "LFTREG_ENGINE",
+        "auto",
+        "what composes where a method leaves the choice: auto, peft, factors",
+    ),
     Key("plugins_off", "LFTREG_PLUGINS_OFF", "", "plugins that are not loaded, by name", many=True),
 )
 _BY_NAME = {key.name: key for key in KEYS}
@@ -50,6 +56,7 @@ class Settings:
     home: Home
     database_url: str | None = None
     base: str = "starter"
+    engine: str = "auto"
     plugins_off: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,6 +67,7 @@ class Settings:
             "home": str(self.home.root),
             "database_url": None if url is None else re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url),
             "base": self.base,
+            "engine": self.engine,
             "plugins_off": list(self.plugins_off),
         }
 
@@ -80,6 +88,7 @@ def load_settings(flags: Mapping[str, str] | None = None, start: Path | None = N
         home=default_home() if home is None else Home(Path(home).expanduser().absolute()),
         database_url=found.get("database_url"),
         base=found.get("base", _BY_NAME["base"].default),
+        engine=found.get("engine", _BY_NAME["engine"].default),
         plugins_off=tuple(found.get("plugins_off", ())),
         origins={key.name: origins.get(key.name, "default") for key in KEYS},
     )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lftreg.composer.report import Report
     from lftreg.registry import AliasMove, Base, Lineage, Problem, Version
 
 LOSSES = ("train_first", "train_last", "validation_before", "validation_after")
@@ -62,8 +63,10 @@ def made(version: Version) -> dict[str, Any]:
     }
 
 
-def composed(version: Version, seconds: float) -> dict[str, Any]:
-    """What `compose` tells about the version it made."""
+def composed(version: Version, seconds: float, why: str | None, report: Report) -> dict[str, Any]:
+    """What `compose` tells about the version it made; `why` is the reason for its engine."""
+    from lftreg.composer.report import summary
+
     recipe = version.recipe
     assert recipe is not None
     return {
@@ -79,6 +82,11 @@ def composed(version: Version, seconds: float) -> dict[str, Any]:
         ],
         "relative_error": recipe.relative_error,
         "seconds": seconds,
+        "options": dict(recipe.options),
+        "engine": recipe.options.get("engine"),
+        "why": why,
+        **summary(report),
+        "energy": dict(report.energy),
     }
 
 

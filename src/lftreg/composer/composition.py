@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lftreg.composer.listening import Listener, silent
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
 from lftreg.composer.report import ATTACHMENT, make_report
@@ -14,8 +15,6 @@ from lftreg.errors import UsageError
 from lftreg.plugins.host import Host
 from lftreg.registry import Draft, Parent, Recipe, Registry, Version
 from lftreg.registry.content import digest_of
-
-Listener = Callable[[str], None]  # hears in a word or two what is being done
 
 
 def compose(
@@ -32,7 +31,7 @@ def compose(
     engine: str = "auto",
     registry: Registry | None = None,
     host: Host | None = None,
-    listen: Listener = lambda doing: None,
+    listen: Listener = silent,
     **options: Any,
 ) -> Version:
     """Mix adapters and register the result, with its recipe and how far it is from the exact sum.
@@ -46,21 +45,49 @@ def compose(
     Raises a subclass of LftregError, with nothing registered, where anything does not fit.
     """
     registry = registry or Registry()
-    numbers = None if weights is None or isinstance(weights, str | Path | Mapping) else weights
+    plan = prepare(
+        parents,
+        weights=weights,
+        name=name,
+        method=method,
+        normalise=normalise,
+        dtype=dtype,
+        engine=engine,
+        registry=registry,
+        host=host or Host(),
+        options={"rank": rank, "max_error": max_error, "density": density, **options},
+    )
+    return run_plan(plan, registry, listen)
+
+
+def prepare(
+    parents: Sequence[str],
+    *,
+    weights: Sequence[float] | str | Path | Mapping[str, Any] | None,
+    name: str | None,
+    method: str,
+    normalise: bool,
+    dtype: str,
+    engine: str,
+    registry: Registry,
+    host: Host,
+    options: Mapping[str, Any],
+) -> Plan:
+    """The plan of a composition as `compose` takes it. No tensor is read."""
     by_layer = weights if isinstance(weights, str | Path | Mapping) else None
-    plan = make_plan(
+    numbers = None if isinstance(weights, str | Path | Mapping) else weights
+    return make_plan(
         _weighted([parents] if isinstance(parents, str) else parents, numbers),
         name=name,
         method=method,
-        options={"rank": rank, "max_error": max_error, "density": density, **options},
+        options=options,
         dtype=dtype,
         registry=registry,
-        host=host or Host(),
+        host=host,
         engine=engine,
         tables=() if by_layer is None else read_weights(by_layer),
         normalise=normalise,
     )
-    return run_plan(plan, registry, listen)
 
 
 def _weighted(parents: Sequence[str], weights: Sequence[float] | None) -> Sequence[str]:
@@ -82,7 +109,7 @@ def compose_recipe(
     name: str | None = None,
     registry: Registry | None = None,
     host: Host | None = None,
-    listen: Listener = lambda doing: None,
+    listen: Listener = silent,
 ) -> Version:
     """Make again what a recipe's file tells of, byte for byte, from the same parents under whatever names.
 
@@ -97,7 +124,7 @@ def compose_recipe(
 def run_plan(
     plan: Plan,
     registry: Registry,
-    listen: Listener = lambda doing: None,
+    listen: Listener = silent,
     check: Callable[[str], None] = lambda digest: None,
 ) -> Version:
     """Compute, measure what was written, and publish it. `check` hears the digest before that, and may raise."""

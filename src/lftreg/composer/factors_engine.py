@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.composer import wide
 from lftreg.composer.inspection import LayerReport, Totals, inspect
-from lftreg.composer.kitchen import Kitchen, Listener, Made, ahead, distinct, one_blas_thread
+from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, one_blas_thread
 from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of
+from lftreg.composer.listening import Listener, silent
 from lftreg.composer.lowrank import Spectrum, cut, decompose
 from lftreg.composer.parents import check_whole, keys_of
 from lftreg.composer.plan import Plan
@@ -31,9 +32,7 @@ WIDE = 1 << 21  # numbers of a stack above which cat goes through it in blocks
 LOSS = 0.01  # what rank="auto" may lose of the sum, by its Frobenius norm over all layers
 
 
-def run(
-    plan: Plan, registry: Registry, listen: Listener = lambda doing: None, *, measure: bool = True
-) -> Made:
+def run(plan: Plan, registry: Registry, listen: Listener = silent, *, measure: bool = True) -> Made:
     """Compose a plan by factors, streaming into the registry's store.
 
     Raises InvalidData for a parent that holds what is no number, CheckFailed for one whose file has changed,
@@ -169,7 +168,7 @@ def _write(
             write(b)
             if report is not None:
                 totals.layers.append(report)
-        listen(f"layer {number} of {len(plan.layers)}")
+        listen("adding up", number)
     return totals
 
 

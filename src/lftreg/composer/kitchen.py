@@ -21,8 +21,6 @@ from lftreg.tensors import Source
 
 MOST_OPEN = 200  # files at once
 
-Listener = Callable[[str], None]  # hears in a word or two what is being done
-
 
 @dataclass(frozen=True, slots=True)
 class Made:

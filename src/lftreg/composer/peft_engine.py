@@ -14,8 +14,9 @@ from typing import Any
 
 from lftreg.composer.factors import pairs, widened
 from lftreg.composer.inspection import LayerReport, Totals, inspect
-from lftreg.composer.kitchen import Kitchen, Listener, Made, ahead, distinct, one_blas_thread
+from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, one_blas_thread
 from lftreg.composer.layers import Pair
+from lftreg.composer.listening import Listener, silent
 from lftreg.composer.parents import Parent, Slot, check_whole, keys_of, read_slots
 from lftreg.composer.plan import Plan
 from lftreg.composer.settings import read_settings
@@ -30,7 +31,7 @@ PIECE = 1 << 22  # bytes
 PATH = re.compile(r"\.lora_(embedding_)?[AB](\.weight)?$")
 
 
-def run(plan: Plan, registry: Registry, listen: Listener = lambda doing: None) -> Made:
+def run(plan: Plan, registry: Registry, listen: Listener = silent) -> Made:
     """Compose a plan by PEFT and measure what was written. Raises what the factors engine raises."""
     listen("checking the parents")
     for parent in distinct(plan):

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lftreg.composer.outputs import whole_output
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.weighing import read_weights
 from lftreg.errors import CheckFailed, InvalidData, NotFound, StorageError, UsageError
@@ -52,6 +53,13 @@ def write_recipe(made: Version) -> bytes:
         "versions": {name: _version(name) for name in ("lftreg", *_LIBRARIES[engine])},
     }
     return (json.dumps(document, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
+
+
+def save_recipe(made: Version, output: Path) -> None:
+    """Write the recipe of a composed version to a file that is not there yet."""
+    content = write_recipe(made)
+    with whole_output(output) as place:
+        place.write_bytes(content)
 
 
 def _version(name: str) -> str | None:

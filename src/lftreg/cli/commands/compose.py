@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,13 +16,19 @@ from lftreg.cli.command import define
 from lftreg.cli.complete import METHOD, REF
 from lftreg.cli.context import Context
 from lftreg.cli.tables import print_fields, short, size
+from lftreg.composer.report import ATTACHMENT, Report, summary, vllm_rank
 from lftreg.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lftreg.composer.plan import Plan
     from lftreg.registry import Recipe, Version
 
+Check = Callable[[str], None]  # hears a digest before it is registered, and may raise
+
+DEFAULTS = {"method": "cat", "dtype": "auto"}
+TAKEN = ("name", "method", "dtype", "engine", "weights", "normalise", "registry", "host", "options")
 EXACT = 1e-6  # what rounding to float32 explains
 
 
@@ -43,11 +50,13 @@ class _Rank(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     examples=(
         "lftreg compose customer_support:0.7 financial_advisor:0.3 --name advisor_desk",
         "lftreg compose support@prod support@3:-0.5 --name without_old_habits",
-        "lftreg compose support finance --method svd --rank auto",
-        "lftreg compose support finance --method ties_svd --density 0.3 --option majority_sign_method=frequency",
+        "lftreg compose support finance --method svd --rank auto --max-error 0.02",
+        "lftreg compose support finance --weights crossfade",
+        "lftreg compose support finance --method ties_core --density 0.3 --option majority_sign_method=frequency",
+        "lftreg compose --recipe desk.recipe.json",
     ),
 )
-@click.argument("parents", nargs=-1, required=True, metavar="REF[:WEIGHT]...", type=REF)
+@click.argument("parents", nargs=-1, metavar="REF[:WEIGHT]...", type=REF)
 @click.option("--name", metavar="NAME", help="Name of the result; the parents' names joined if left out.")
 @click.option(
     "--method",
@@ -61,8 +70,16 @@ class _Rank(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     "--rank",
     type=_Rank(),
     metavar="N|auto|full",
-    help="Rank of the result, for svd methods (the largest parent's). svd: auto loses at most 1 %, full nothing.",
+    help="Rank of the result, for methods that cut it (the largest parent's): auto loses at most --max-error.",
 )
+@click.option("--max-error", type=float, metavar="X", help="What --rank auto may lose of the sum (0.01).")
+@click.option(
+    "--weights",
+    type=str,
+    metavar="FILE|PRESET",
+    help="Weights by layer: a TOML file, or crossfade, split, attention, mlp, early, middle, late.",
+)
+@click.option("--normalise", is_flag=True, help="Divide the weights by their sum, in every layer.")
 @click.option("--density", type=float, metavar="X", help="Share of entries that pruning methods keep (0.5).")
 @click.option("--seed", type=int, metavar="N", help="Seed of the dare methods (0).")
 @click.option(
@@ -77,56 +94,98 @@ class _Rank(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
 )
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "peft"]),
-    default="auto",
-    show_default=True,
-    help="What computes it.",
+    type=click.Choice(["auto", "peft", "factors"]),
+    help="What computes it; auto, the default, is PEFT where PEFT is right and quick.",
 )
-def command(
-    context: Context,
-    parents: Sequence[str],
-    name: str | None,
-    method: str,
-    pairs: Sequence[str],
-    dtype: str,
-    engine: str,
-    **options: Any,
-) -> None:
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Make again what a file of `export --recipe` tells of, byte for byte.",
+)
+def command(context: Context, parents: Sequence[str], recipe: Path | None, **given: Any) -> None:
     """Mix adapters of one base into a new one.
 
     A weight follows the last colon; it is 1 if left out, and may be negative. The default method, cat, gives
     the exact weighted sum; every result tells how far it is from that. The base itself is not needed.
     """
-    from lftreg.composer import compose
+    from lftreg.composer.composition import run_plan
 
-    if len(parents) == 1 and "," in parents[0]:
-        raise UsageError("parents are separated by spaces", "lftreg compose support:0.7 finance:0.3")
     started = time.monotonic()
-    with context.out.progress("composing") as progress:
-        version = compose(
-            parents,
-            name=name,
-            method=method,
-            dtype=dtype,
-            engine=engine,
-            registry=context.registry,
-            host=context.host,
-            listen=lambda doing: progress.update(0, note=doing),
-            **_merged(options, pairs),
+    plan, check = _recipe(context, parents, recipe, given) if recipe else _typed(context, parents, given)
+    if plan.why:
+        context.out.note(f"by the {plan.engine} engine: {plan.why}")
+    total = len(plan.layers) if plan.engine == "factors" else None  # PEFT does not tell how far it is
+    with context.out.progress("composing", total) as progress:
+        version = run_plan(
+            plan, context.registry, lambda doing, done=0: progress.update(done, note=doing), check
         )
     seconds = time.monotonic() - started
-    context.out.result(documents.composed(version, seconds), partial(_render, version, seconds))
+    report = Report.from_bytes(context.registry.read(version, ATTACHMENT))
+    context.out.result(
+        documents.composed(version, seconds, plan.why, report),
+        partial(_render, version, report, seconds),
+    )
     context.out.next(f'lftreg generate {version.name} "..."')
+
+
+def _typed(context: Context, parents: Sequence[str], given: dict[str, Any]) -> tuple[Plan, Check]:
+    """The plan of what was typed."""
+    from lftreg.composer.composition import prepare
+
+    if not parents:
+        raise UsageError(
+            "nothing to compose", "lftreg compose customer_support:0.7 financial_advisor:0.3", code="usage"
+        )
+    if len(parents) == 1 and "," in parents[0]:
+        raise UsageError("parents are separated by spaces", "lftreg compose support:0.7 finance:0.3")
+    named = {key: given.pop(key) for key in ("weights", "name", "method", "normalise", "dtype", "engine")}
+    named["engine"] = named["engine"] or _preferred(context, named["method"])
+    return prepare(
+        parents,
+        **named,
+        registry=context.registry,
+        host=context.host,
+        options=_merged(given, given.pop("pairs")),
+    ), lambda digest: None
+
+
+def _preferred(context: Context, method: str) -> str:
+    """The engine of the settings, where it has the method."""
+    from lftreg.composer.engines import check_engine
+
+    wanted = context.settings.engine
+    check_engine(wanted)
+    return wanted if wanted in context.host.method(method).engines else "auto"
+
+
+def _recipe(
+    context: Context, parents: Sequence[str], recipe: Path, given: dict[str, Any]
+) -> tuple[Plan, Check]:
+    """The plan of a recipe, beside which nothing but a name may be given."""
+    from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
+
+    name = given.pop("name")
+    besides = [key for key, value in given.items() if value and value != DEFAULTS.get(key)]
+    if parents or besides:
+        raise UsageError(
+            f"a recipe holds all there is to say, and {(*parents, *besides)[0]} is given beside it",
+            "only --name goes with --recipe",
+            code="recipe-and-more",
+        )
+    document = read_recipe(recipe)
+    plan = plan_recipe(document, name, context.registry, context.host)
+    return plan, lambda digest: hold_to(document, digest)
 
 
 def _merged(options: dict[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
     """The named options and those of --option, whose values are JSON or else words."""
-    merged = {key: value for key, value in options.items() if value is not None}
+    merged = {key: value for key, value in options.items() if value is not None and key != "pairs"}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(f"{pair!r} is no option", "write --option KEY=VALUE", code="invalid-option")
-        if key in merged or key in ("name", "method", "dtype", "engine", "registry", "host", "listen"):
+        if key in merged or key in TAKEN:
             raise UsageError(f"{key} is given elsewhere", f"give it once, without --option {key}=")
         try:
             merged[key] = json.loads(text)
@@ -135,21 +194,37 @@ def _merged(options: dict[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
     return merged
 
 
-def _render(version: Version, seconds: float, console: Console) -> None:
+def _render(version: Version, report: Report, seconds: float, console: Console) -> None:
     recipe = version.recipe
     assert recipe is not None
-    options = "".join(f", {key} {value}" for key, value in recipe.options.items())
+    shown = {key: value for key, value in recipe.options.items() if key not in ("engine", "layer_weights")}
+    options = "".join(f", {key} {value}" for key, value in shown.items())
     print_fields(
         console,
         {
             "composed": f"{version.ref}  {short(version.digest)}  {size(version.bytes)}",
             "parents": "\n".join(f"{p.weight:g} × {p.ref}  {short(p.digest)}" for p in recipe.parents),
+            "weights": "by layer" if "layer_weights" in recipe.options else None,
             "method": f"{recipe.method}{options}",
-            "rank": str(version.rank),
+            "rank": f"{version.rank}{_served(version.rank)}",
+            "parents lie": _lie(report),
             "error": _judged(recipe),
-            "took": f"{seconds:.1f} s",
+            "took": f"{seconds:.1f} s, {recipe.options.get('engine')}",
         },
     )
+
+
+def _served(rank: int) -> str:
+    needed = vllm_rank(rank)
+    return f" (vLLM serves it at max_lora_rank {needed})" if needed else " (more than vLLM serves)"
+
+
+def _lie(report: Report) -> str | None:
+    """How the parents lie to each other."""
+    told = summary(report)
+    if told["cosine"] is None or told["conflict"] is None:
+        return None
+    return f"at a cosine of {told['cosine']:.2f}; their signs differ in {told['conflict']:.0%} of the entries"
 
 
 def _judged(recipe: Recipe) -> str:

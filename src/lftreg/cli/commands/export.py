@@ -50,6 +50,13 @@ def _gguf(registry: Registry, version: Version, output: Path) -> Written:
     return Written(file, [file.name])
 
 
+def _recipe(registry: Registry, version: Version, output: Path) -> Written:
+    from lftreg.composer.recipes import save_recipe
+
+    save_recipe(version, output)
+    return Written(output, [output.name], next=f"lftreg compose --recipe {shlex.quote(str(output))}")
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -59,6 +66,7 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     "peft": _peft,
     "merged": _merged,
     "gguf": _gguf,
+    "recipe": _recipe,
 }
 
 
@@ -68,6 +76,7 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
         "lftreg export support@prod --output support-adapter",
         "lftreg export support@prod --format merged --output support-model",
         "lftreg export support@prod --format gguf --output support.gguf",
+        "lftreg export desk --recipe --output desk.recipe.json",
     ),
 )
 @click.argument("ref", type=REF)
@@ -79,6 +88,7 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     show_default=True,
     help="What to write.",
 )
+@click.option("--recipe", "format_", flag_value="recipe", help="The same as --format recipe.")
 @click.option(
     "--output",
     "-o",
@@ -96,6 +106,9 @@ def command(context: Context, ref: str, format_: str, output: Path) -> None:
     transformers loads by itself. It is written block by block, so the model need not fit in memory.
 
     gguf: a file for `llama-cli --lora FILE`, beside the base as GGUF. Needs `pip install 'lftreg[gguf]'`.
+
+    recipe: about a kilobyte from which `lftreg compose --recipe FILE` makes a composition again, byte for
+    byte, wherever its parents are.
     """
     version = context.registry.get(ref)
     written = FORMATS[format_](context.registry, version, output.absolute())
