@@ -292,7 +292,7 @@ def _compared(
     adapters = len(refs)
     none = torch.zeros(1, adapters, device=best.weights.device)
     each = torch.eye(adapters, device=best.weights.device)
-    candidates: list[tuple[str, Kind, Trial, Tensor]] = [("base", "base", trial, none)]
+    candidates: list[tuple[str, Kind, Trial, Tensor]] = [("the bare base", "base", trial, none)]
     candidates += [(ref, "single", trial, each[n : n + 1]) for n, ref in enumerate(refs)]
     if adapters > 1:
         candidates.append(("equal weights", "equal", trial, none + 1 / adapters))

@@ -25,14 +25,16 @@ DRAWS = 2000
 class Compared:
     """One candidate on the held-out rows.
 
-    `loss` is in nats a token (or what `Fitted.unit` names); `ci95` the 95 % interval of its loss less that of
-    the best single adapter, below 0 where it is better, None for that adapter itself.
+    `loss` is in nats a token (or what `Fitted.unit` names). `ci95` is the 95 % interval of its loss less that of
+    the best single adapter, below 0 where it is better, None for that adapter itself; `fit_ci95` that of the
+    fit's loss less its own, below 0 where the fit is better, None for the fit.
     """
 
     name: str
     kind: Kind
     loss: float
     ci95: tuple[float, float] | None
+    fit_ci95: tuple[float, float] | None
 
 
 def compare(
@@ -60,34 +62,42 @@ def compare(
     drawn = np.random.default_rng(seed).multinomial(
         len(prompts), np.full(len(prompts), 1 / len(prompts)), DRAWS
     )
-    apart = drawn @ (nats - nats[best]).T / (drawn @ tokens)[:, None]
-    low, high = np.percentile(apart, [2.5, 97.5], axis=0)
+    means = drawn @ nats.T / (drawn @ tokens)[:, None]
+
+    def interval(one: int, other: int) -> tuple[float, float] | None:
+        low, high = np.percentile(means[:, one] - means[:, other], [2.5, 97.5])
+        return None if one == other else (float(low), float(high))
+
+    fit = next(n for n, (_, kind) in enumerate(names) if kind == "fit")
     return tuple(
-        Compared(name, kind, float(losses[n]), None if n == best else (float(low[n]), float(high[n])))
+        Compared(name, kind, float(losses[n]), interval(n, best), interval(fit, n))
         for n, (name, kind) in enumerate(names)
     )
 
 
 def judge(compared: Sequence[Compared], unit: str, prompts: int) -> tuple[bool, str]:
-    """Whether the fit beat the best single adapter, and the sentence that says so."""
+    """Whether the fit beat the best single adapter, and the sentence that says so.
+
+    A win names what else the fit cannot be told apart from: where adapters only harm, the bare base beats them
+    too, and equal weights often do as well as fitted ones.
+    """
     single = next(one for one in compared if one.kind == "single" and one.ci95 is None)
-    fit, control = (next(one for one in compared if one.kind == kind) for kind in ("fit", "control"))
+    fit = next(one for one in compared if one.kind == "fit")
     assert fit.ci95 is not None
     low, high = fit.ci95
-    figures = f"{fit.loss:.3f} against {single.loss:.3f} nats a {unit}"
-    where = f"on {prompts} held-out prompts" if prompts != 1 else "on one held-out prompt"
-    between = f"95 % interval of the difference {low:+.3f} to {high:+.3f}"
-    if prompts < ENOUGH:
-        said = (
-            f"the fit did not beat the best single adapter, {single.name}, as far as can be told: {figures}"
-        )
-        return False, f"{said} {where}, which are too few to tell"
-    if high < 0:
-        said = f"the fit beat the best single adapter, {single.name}: {figures} {where} ({between})"
-        if control.loss <= fit.loss:
-            said += f"; but random adapters, fitted alike, came to {control.loss:.3f}"
-        return True, said
-    return (
-        False,
-        f"the fit did not beat the best single adapter, {single.name}: {figures} {where} ({between})",
+    told = (
+        f"the best single adapter, {single.name}: {fit.loss:.3f} against {single.loss:.3f} nats a {unit} on "
     )
+    told += f"{prompts} held-out prompts" if prompts != 1 else "one held-out prompt"
+    if prompts < ENOUGH:
+        return False, f"the fit did not beat {told}, which is too little to tell"
+    told += f" (95 % interval of the difference {low:+.3f} to {high:+.3f})"
+    if high >= 0:
+        return False, f"the fit did not beat {told}"
+    alike = [
+        f"{one.name} ({one.loss:.3f})"
+        for one in compared
+        if one.kind in ("base", "equal", "control") and one.fit_ci95 is not None and one.fit_ci95[1] >= 0
+    ]
+    but = f"; but it was no better, as far as can be told, than {' and '.join(alike)}" if alike else ""
+    return True, f"the fit beat {told}{but}"
