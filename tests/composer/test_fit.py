@@ -83,6 +83,7 @@ def test_a_known_mixture_is_found_and_wins(write: Write, registry: Registry) -> 
     said: list[str] = []
     fitted = fit_weights(["a", "b"], [file], registry=registry, listen=said.append)
     assert fitted.weights == pytest.approx((0.8, -0.3), abs=0.2)
+    assert fitted.weights == tuple(round(weight, 4) for weight in fitted.weights or ())
     assert fitted.layers is None
     assert fitted.beats_best_single
     assert fitted.verdict.startswith("the fit beat the best single adapter, a@1: ")
@@ -118,6 +119,22 @@ def test_the_held_out_loss_is_that_of_the_composition_itself(write: Write, regis
     with peft.using("mix") as model, torch.no_grad():
         theirs = float(objective.loss_sum(model, rows)) / sum(row.learned for row in rows)
     assert of(fitted, "fit")[0].loss == pytest.approx(theirs, rel=1e-5)
+
+
+def test_held_out_rows_move_the_verdict_and_no_weight(write: Write, registry: Registry) -> None:
+    from lftreg.data.files import read_data
+
+    file = write(0.8, -0.3, rows=300)
+    before = fit_weights(["a", "b"], [file], registry=registry, steps=5)
+    held_out = {example.prompt for example in read_data([file]).examples["test"]}
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        if row["prompt"] in held_out:
+            row["response"] = "Something else entirely."
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    after = fit_weights(["a", "b"], [file], registry=registry, steps=5)
+    assert (after.weights, after.validation) == (before.weights, before.validation)
+    assert of(after, "fit")[0].loss != pytest.approx(of(before, "fit")[0].loss, rel=1e-2)
 
 
 def test_one_seed_gives_the_same_weights_and_another_does_not(write: Write, registry: Registry) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,7 @@ from lftreg.data.files import read_data
 from lftreg.data.splits import key_of
 from lftreg.errors import Incompatible, InvalidData, LftregError, UsageError
 from lftreg.models.base import FoundBase, find_base, same_base
-from lftreg.models.load import load_base, stop_ids
+from lftreg.models.load import load_base, load_tokenizer, stop_ids
 from lftreg.models.tasks import CLASSIFY, MASKED, Task, length_limit, task_of, unit_of
 from lftreg.objectives import Objective, make_objective
 from lftreg.objectives.rows import Row, data_digest
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PER: tuple[str, ...] = ("adapter", "layer")
 STEPS = 40
 VALIDATED = 64  # rows that a validation looks at
+DECIMALS = 4  # of a weight: the fifth moves no loss, and a recipe is read by people
 JUDGED = 512  # held-out rows that everything is measured on
 
 Listener = Callable[[str], None]  # hears in a word or two what is being done
@@ -50,7 +51,8 @@ class Fitted:
     the steps began (`equal`, the REF of one adapter, `all` at 1, `base`), `best_step` the step that the
     weights are from, 0 where no step improved on the start. `forwards` counts the passes that the search took,
     those of validations too. `rows` counts the rows used of each split, `prompts` the different ones held
-    out, `left_out` rows longer than the limit. Losses are in nats a `unit`.
+    out, `left_out` rows longer than the limit; `data_digest` is of the rows used. Losses are in nats a `unit`.
+    Weights have four decimals, and are compared as such: what is composed with them is what was measured.
     """
 
     parents: tuple[str, ...]
@@ -107,10 +109,10 @@ def fit_weights(
     """Find the weights at which adapters of one base, summed, explain some rows best. Registers nothing.
 
     `parents` are REFs without weights, one or more; `files` and `columns` are what `lftreg train` takes, and are
-    split the same way, so what an adapter trained on the same files held out is held out here. The steps see
-    rows of train, the best of them is chosen on validation, and test is for the comparison alone. `base` names
-    another place of the very same base. Same arguments and number of threads, same weights. Ctrl-C leaves
-    nothing behind. Raises a subclass of LftregError where anything does not fit.
+    split the same way, by a hash of the prompt or the column `split`. The steps see rows of train, the best of them
+    is chosen on validation, and test is for the comparison alone. `base` names another place of the very same
+    base. Same arguments, machine and number of threads, same weights. Ctrl-C leaves nothing behind. Raises a
+    subclass of LftregError where anything does not fit.
     """
     started = time.monotonic()
     _check(per, steps, max_length)
@@ -119,10 +121,10 @@ def fit_weights(
     found = _base(plan, base, registry, trust_code)
     task = _task(plan, found, registry)
     examples = _examples(files, columns, task, seed, steps)
+    objective = make_objective(task, load_tokenizer(found), stop_ids(found))
+    data = _encode(objective, examples, length_limit(found.config, max_length))
     listen("loading the base")
     loaded = load_base(found, dtype, task=task)
-    objective = make_objective(task, loaded.tokenizer, stop_ids(found))
-    data = _encode(objective, examples, length_limit(found.config, max_length))
     stack = stack_parents(loaded.model, plan.parents, plan.layers)
     trial = Trial(loaded.model, objective, stack)
     best = _search(trial, data, per, steps, seed, listen)
@@ -138,7 +140,7 @@ def fit_weights(
         parents=tuple(refs),
         digests=tuple(parent.version.digest for parent in plan.parents),
         per=per,
-        weights=tuple(best.weights[0].tolist()) if per == "adapter" else None,
+        weights=tuple(_decimals(best.weights[0])) if per == "adapter" else None,
         layers=_by_layer(best, stack) if per == "layer" else None,
         start=refs[int(best.start)] if best.start.isdigit() else best.start,
         steps=steps,
@@ -279,7 +281,8 @@ def _search(
     listen: Listener = lambda doing: None,
 ) -> Found:
     rows = len(trial.stack.blocks) if per == "layer" else 1
-    return search(trial, data.train, data.validation, rows=rows, steps=steps, seed=seed, listen=listen)
+    best = search(trial, data.train, data.validation, rows=rows, steps=steps, seed=seed, listen=listen)
+    return replace(best, weights=best.weights.round(decimals=DECIMALS))
 
 
 def _compared(
@@ -312,4 +315,9 @@ def _compared(
 
 def _by_layer(best: Found, stack: Stack) -> tuple[Mapping[str, float], ...]:
     """One mapping an adapter, from blocks to weights."""
-    return tuple(dict(zip(stack.blocks, column, strict=True)) for column in best.weights.T.tolist())
+    return tuple(dict(zip(stack.blocks, _decimals(column), strict=True)) for column in best.weights.T)
+
+
+def _decimals(weights: Tensor) -> list[float]:
+    """Rounded float32 as the decimals that they stand for."""
+    return [round(weight, DECIMALS) for weight in weights.tolist()]

@@ -159,6 +159,8 @@ def _stacked(
         owners += [number] * slot.rank
     device = next(module.parameters()).device
     a = torch.from_numpy(np.concatenate(first)).to(device)
+    if layer.embedding:  # it is looked up by the transpose, which had better lie in one piece
+        a = a.T.contiguous().T
     b = torch.from_numpy(np.concatenate(second, axis=1)).to(device)
     return Stacked(module, block, a, b, torch.tensor(owners, device=device), layer.embedding)
 
