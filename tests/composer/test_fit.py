@@ -147,6 +147,12 @@ def test_one_seed_gives_the_same_weights_and_another_does_not(write: Write, regi
     assert one.weights != other.weights
 
 
+def test_a_base_in_bfloat16(write: Write, registry: Registry) -> None:
+    fitted = fit_weights(["a", "b"], [write(0.8, -0.3)], registry=registry, dtype="bfloat16")
+    assert fitted.weights == pytest.approx((0.8, -0.3), abs=0.25)
+    assert fitted.beats_best_single
+
+
 def test_weights_per_layer(write: Write, registry: Registry) -> None:
     fitted = fit_weights(["a", "b"], [write(0.8, -0.3)], per="layer", registry=registry)
     assert fitted.weights is None and fitted.layers is not None
