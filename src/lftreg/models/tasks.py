@@ -13,6 +13,8 @@ ENCODERS = frozenset(
     }
 )  # fmt: skip
 TRANSLATORS = frozenset({"longt5", "mt5", "t5", "umt5"})
+COUNTS_FROM_PADDING = frozenset({"camembert", "roberta", "xlm-roberta"})  # their first position is behind its
+DEFAULT_LENGTH = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,11 @@ def training_task(config: Mapping[str, Any], *, labelled: bool) -> Task:
 def task_of(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> Task:
     """What an adapter was trained for, by its own configuration and its base's `config.json`."""
     return CLASSIFY if adapter.get("task_type") == CLASSIFY.peft else natural_task(config)
+
+
+def length_limit(config: Mapping[str, Any], asked: int | None) -> int:
+    """The longest row in tokens: what was asked for, within what the base of a `config.json` has positions for."""
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_LENGTH
+    if config["model_type"] in COUNTS_FROM_PADDING:
+        positions -= (config.get("pad_token_id") or 1) + 1
+    return min(asked or DEFAULT_LENGTH, int(positions))

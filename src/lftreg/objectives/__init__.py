@@ -28,6 +28,9 @@ class Objective(Protocol):
     def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
         """The loss of a model on some rows, which may differ in length."""
 
+    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+        """The loss of each row, (rows,), as a validation weighs it; they add up to `loss_sum`."""
+
     def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
         """The share of rows that the model gets right; None where right and wrong mean nothing."""
 

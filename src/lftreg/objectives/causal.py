@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.chat import Chat
-from lftreg.objectives.padding import padded
+from lftreg.objectives.padding import by_row, padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.plugins.types import Example, Message
 
@@ -66,17 +66,27 @@ class Causal:
         """
         import torch.nn.functional as F
 
-        ids = padded([row.ids for row in rows], self.chat.pad_id, model.device)
-        labels = padded([row.labels for row in rows], IGNORED, model.device)[:, 1:]
-        learned = labels != IGNORED
-        logits = _logits(model, ids, learned).float()
+        logits, labels, learned = self._predicted(model, rows)
         if self.opening_weight == 1 or not model.training:
             return F.cross_entropy(logits, labels[learned], reduction="sum")
         losses = F.cross_entropy(logits, labels[learned], reduction="none")
         return (losses * _weights(learned, self.opening_weight)[learned]).sum()
 
+    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        logits, labels, learned = self._predicted(model, rows)
+        return by_row(F.cross_entropy(logits, labels[learned], reduction="none"), learned)
+
     def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
         return None
+
+    def _predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits (learned tokens, vocabulary); what follows each token, and whether it is learned."""
+        ids = padded([row.ids for row in rows], self.chat.pad_id, model.device)
+        labels = padded([row.labels for row in rows], IGNORED, model.device)[:, 1:]
+        learned = labels != IGNORED
+        return _logits(model, ids, learned).float(), labels, learned
 
 
 def words_of(rows: Sequence[Row], chat: Chat) -> frozenset[int]:
@@ -161,7 +171,7 @@ def _logits(model: Any, ids: torch.Tensor, learned: torch.Tensor) -> torch.Tenso
     that matter are picked before it. Models that do more than one product there (a soft cap, a
     scale) take the long way round.
     """
-    core = model.get_base_model()
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = core.get_output_embeddings()
     decoder = core.base_model
     if head is None or decoder is core or _shapes_logits(core.config):

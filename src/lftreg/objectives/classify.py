@@ -60,11 +60,14 @@ class Classify:
 
     def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
         """Cross entropy summed over the rows."""
+        return self.losses(model, rows).sum()
+
+    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
         import torch
         import torch.nn.functional as F
 
         classes = torch.tensor([row.labels[0] for row in rows], device=model.device)
-        return F.cross_entropy(self._logits(model, rows).float(), classes, reduction="sum")
+        return F.cross_entropy(self._logits(model, rows).float(), classes, reduction="none")
 
     def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
         import torch

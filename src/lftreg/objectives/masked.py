@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import pad_id_of, passage_of
-from lftreg.objectives.padding import attended, padded
+from lftreg.objectives.padding import attended, by_row, padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.plugins.types import Example
 
@@ -56,16 +56,27 @@ class Masked:
         """Cross entropy summed over the hidden tokens."""
         import torch.nn.functional as F
 
+        logits, labels, learned = self._predicted(model, rows)
+        return F.cross_entropy(logits, labels[learned], reduction="sum")
+
+    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        logits, labels, learned = self._predicted(model, rows)
+        return by_row(F.cross_entropy(logits, labels[learned], reduction="none"), learned)
+
+    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
+        return None
+
+    def _predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits (learned tokens, vocabulary); the labels, and which of them are learned."""
         ids = [row.ids for row in rows]
         labels = padded([row.labels for row in rows], IGNORED, model.device)
         logits = model(
             input_ids=padded(ids, self.pad_id, model.device), attention_mask=attended(ids, model.device)
         ).logits
         learned = labels != IGNORED
-        return F.cross_entropy(logits[learned].float(), labels[learned], reduction="sum")
-
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
-        return None
+        return logits[learned].float(), labels, learned
 
     def _pieces(self, text: str, limit: int) -> list[Row]:
         cut = self.tokenizer(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import answer_ids, pad_id_of, source_ids
-from lftreg.objectives.padding import attended, padded
+from lftreg.objectives.padding import attended, by_row, padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.plugins.types import Example, Message
 
@@ -46,6 +46,20 @@ class Seq2Seq:
         """Cross entropy summed over the tokens of the answers."""
         import torch.nn.functional as F
 
+        logits, labels, learned = self._predicted(model, rows)
+        return F.cross_entropy(logits, labels[learned], reduction="sum")
+
+    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        logits, labels, learned = self._predicted(model, rows)
+        return by_row(F.cross_entropy(logits, labels[learned], reduction="none"), learned)
+
+    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
+        return None
+
+    def _predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits (learned tokens, vocabulary); the labels, and which of them are learned."""
         sources = [row.ids for row in rows]
         labels = padded([row.labels for row in rows], IGNORED, model.device)
         logits = model(
@@ -54,7 +68,4 @@ class Seq2Seq:
             labels=labels,
         ).logits
         learned = labels != IGNORED
-        return F.cross_entropy(logits[learned].float(), labels[learned], reduction="sum")
-
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
-        return None
+        return logits[learned].float(), labels, learned

@@ -17,7 +17,7 @@ from lftreg.models.base import FoundBase, find_base
 from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base, load_tokenizer, stop_ids
 from lftreg.models.targets import list_modules, resolve_targets
-from lftreg.models.tasks import CAUSAL, CLASSIFY, LABELS, Task, training_task, unit_of
+from lftreg.models.tasks import CAUSAL, CLASSIFY, LABELS, Task, length_limit, training_task, unit_of
 from lftreg.objectives import Objective, make_objective
 from lftreg.objectives.classify import labels_of
 from lftreg.objectives.rows import Rows, data_digest
@@ -30,12 +30,6 @@ from lftreg.training.loop import Fitted, Listener, fit
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.settings import Settings, settings_from
 
-DEFAULT_LENGTH = 2048
-COUNTS_FROM_PADDING = (
-    "roberta",
-    "camembert",
-    "xlm-roberta",
-)  # their first position is behind that of the padding
 CAUSAL_ONLY: dict[str, Any] = {"prompt_dropout": 0.0, "opening_weight": 1.0}
 LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
 
@@ -124,7 +118,7 @@ def make_plan(
         opening_weight=given.opening_weight,
         labels=labels,
     )
-    limit = _length_limit(config, given)
+    limit = length_limit(config, given.max_length)
     rows = {split: objective.encode(examples[split], limit, split) for split in SPLITS}
     settings = given.resolved(found.record.parameters, len(rows["train"]))
     notes: list[str] = []
@@ -182,14 +176,6 @@ def _examples(source: Domain, seed: int) -> dict[Split, list[Example]]:
         if not examples[split]:
             raise InvalidData(f"domain {source.name!r} has no {split} rows", "it needs at least one")
     return examples
-
-
-def _length_limit(config: Mapping[str, Any], settings: Settings) -> int:
-    """The longest row: what was asked for, within what the base has positions for."""
-    positions = config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_LENGTH
-    if config["model_type"] in COUNTS_FROM_PADDING:
-        positions -= (config.get("pad_token_id") or 1) + 1
-    return min(settings.max_length or DEFAULT_LENGTH, int(positions))
 
 
 def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
