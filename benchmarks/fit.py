@@ -24,7 +24,7 @@ import torch
 import transformers
 
 import lftreg
-from lftreg.composer.fit import Fitted, fit_weights
+from lftreg.composer.fitting.fit import Fitted, fit_weights
 from lftreg.errors import NotFound
 from lftreg.paths import Home
 from lftreg.plugins.host import Host

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lftreg import Registry, compose
-from lftreg.composer.fit import Fitted, fit_weights
-from lftreg.composer.judge import ENOUGH, Compared, compare, judge
+from lftreg.composer.fitting.fit import Fitted, fit_weights
+from lftreg.composer.fitting.judge import ENOUGH, Compared, compare, judge
+from lftreg.composer.fitting.mixture import Mixture, mixture_of
+from lftreg.composer.fitting.search import Trial
 from lftreg.composer.plan import make_plan
-from lftreg.composer.search import Trial
-from lftreg.composer.stack import Stack, stack_parents
 from lftreg.errors import Incompatible, InvalidData, LftregError, NotFound, UsageError
 from lftreg.models.attach import AdapterModel
 from lftreg.models.base import find_base
@@ -69,9 +69,9 @@ def write(tiny_llama: Path, registry: Registry, tmp_path: Path) -> Write:
     return make
 
 
-def stacked(model: Any, registry: Registry, *refs: str) -> Stack:
+def stacked(model: Any, registry: Registry, *refs: str) -> Mixture:
     plan = make_plan(refs, name="x", method="cat", options={}, dtype="auto", registry=registry, host=Host())
-    return stack_parents(model, plan.parents, plan.layers)
+    return mixture_of(model, plan.parents, plan.layers)
 
 
 def of(fitted: Fitted, kind: str) -> list[Compared]:
@@ -219,13 +219,13 @@ def test_losses_of_rows_add_up(tiny: Tiny) -> None:
         np.testing.assert_allclose(shown, alone.numpy(), rtol=1e-4, atol=1e-3)
 
 
-def _no_stack(model: Any) -> Stack:
+def _no_stack(model: Any) -> Mixture:
     """A stack of one adapter that adds nothing, on any layer."""
-    from lftreg.composer.stack import Stacked
+    from lftreg.composer.fitting.mixture import Stacked
 
     linear = next(module for module in model.modules() if isinstance(module, torch.nn.Linear))
     a, b = torch.zeros(1, linear.in_features), torch.zeros(linear.out_features, 1)
-    return Stack([Stacked(linear, 0, a, b, torch.zeros(1, dtype=torch.long), False)], ["*"], 1)
+    return Mixture([Stacked(linear, 0, a, b, torch.zeros(1, dtype=torch.long), False)], ["*"], 1)
 
 
 def test_the_interval_is_paired_and_keeps_prompts_together() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lftreg.composer.fitting.fit import Fitted
     from lftreg.composer.report import Report
     from lftreg.registry import AliasMove, Base, Lineage, Problem, Version
 
@@ -63,7 +65,9 @@ def made(version: Version) -> dict[str, Any]:
     }
 
 
-def composed(version: Version, seconds: float, why: str | None, report: Report) -> dict[str, Any]:
+def composed(
+    version: Version, seconds: float, why: str | None, report: Report, fitted: Fitted | None = None
+) -> dict[str, Any]:
     """What `compose` tells about the version it made; `why` is the reason for its engine."""
     from lftreg.composer.report import summary
 
@@ -87,6 +91,7 @@ def composed(version: Version, seconds: float, why: str | None, report: Report) 
         "why": why,
         **summary(report),
         "energy": dict(report.energy),
+        "fit": None if fitted is None else asdict(fitted),
     }
 
 

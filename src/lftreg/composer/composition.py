@@ -126,8 +126,12 @@ def run_plan(
     registry: Registry,
     listen: Listener = silent,
     check: Callable[[str], None] = lambda digest: None,
+    attachments: Mapping[str, bytes] | None = None,
 ) -> Version:
-    """Compute, measure what was written, and publish it. `check` hears the digest before that, and may raise."""
+    """Compute, measure what was written, and publish it, with `attachments` beside it.
+
+    `check` hears the digest before that, and may raise.
+    """
     from lftreg.composer import factors_engine, peft_engine
 
     engine = factors_engine if plan.engine == "factors" else peft_engine
@@ -148,7 +152,7 @@ def run_plan(
             plan.base,
             made.weights,
             made.config,
-            attachments={ATTACHMENT: report.to_bytes()},
+            attachments={ATTACHMENT: report.to_bytes(), **(attachments or {})},
             recipe=recipe_of(plan, error),
         )
     )

@@ -84,7 +84,14 @@ def merge(plan: Plan, file: Path) -> dict[str, Any]:
         model, names = _load(plan)
         weights = [parent.weight for parent in plan.ordered]
         assert plan.method.merge is not None
-        plan.method.merge(model, names, weights, NAME, **plan.options)
+        try:
+            plan.method.merge(model, names, weights, NAME, **plan.options)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise Incompatible(
+                f"PEFT cannot merge these adapters by {plan.method.name}: {str(error).splitlines()[0]}",
+                "--method cat --engine factors adds up any parents",
+                code="peft-refuses",
+            ) from error
         if NAME not in model.peft_config:
             raise LftregError(f"method {plan.method.name!r} made no adapter", "report it to its author")
         config = _config(plan, model.peft_config[NAME])

@@ -15,6 +15,7 @@ from lftreg.cli import documents
 from lftreg.cli.command import define
 from lftreg.cli.complete import METHOD, REF
 from lftreg.cli.context import Context
+from lftreg.cli.fitting import attachment, find_weights
 from lftreg.cli.tables import print_fields, short, size
 from lftreg.composer.report import ATTACHMENT, Report, summary, vllm_rank
 from lftreg.errors import UsageError
@@ -22,6 +23,7 @@ from lftreg.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lftreg.composer.fitting.fit import Fitted
     from lftreg.composer.plan import Plan
     from lftreg.registry import Recipe, Version
 
@@ -53,6 +55,7 @@ class _Rank(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
         "lftreg compose support finance --method svd --rank auto --max-error 0.02",
         "lftreg compose support finance --weights crossfade",
         "lftreg compose support finance --method ties_core --density 0.3 --option majority_sign_method=frequency",
+        "lftreg compose support finance --fit inbox.jsonl --name desk",
         "lftreg compose --recipe desk.recipe.json",
     ),
 )
@@ -98,6 +101,24 @@ class _Rank(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     help="What computes it; auto, the default, is PEFT where PEFT is right and quick.",
 )
 @click.option(
+    "--fit",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Find the weights on data, and judge them on rows held out; repeatable.",
+)
+@click.option(
+    "--fit-per",
+    type=click.Choice(["adapter", "layer"]),
+    default="adapter",
+    show_default=True,
+    help="One weight an adapter, or one for each of its layers.",
+)
+@click.option(
+    "--map", "mapping", multiple=True, metavar="ROLE=COLUMN", help="A column of --fit, as in `lftreg train`."
+)
+@click.option(
     "--recipe",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -112,21 +133,50 @@ def command(context: Context, parents: Sequence[str], recipe: Path | None, **giv
     from lftreg.composer.composition import run_plan
 
     started = time.monotonic()
+    fitted = _fitted(context, parents, given, recipe)
     plan, check = _recipe(context, parents, recipe, given) if recipe else _typed(context, parents, given)
     if plan.why:
         context.out.note(f"by the {plan.engine} engine: {plan.why}")
     total = len(plan.layers) if plan.engine == "factors" else None  # PEFT does not tell how far it is
     with context.out.progress("composing", total) as progress:
         version = run_plan(
-            plan, context.registry, lambda doing, done=0: progress.update(done, note=doing), check
+            plan,
+            context.registry,
+            lambda doing, done=0: progress.update(done, note=doing),
+            check,
+            attachment(fitted) if fitted else {},
         )
     seconds = time.monotonic() - started
     report = Report.from_bytes(context.registry.read(version, ATTACHMENT))
     context.out.result(
-        documents.composed(version, seconds, plan.why, report),
+        documents.composed(version, seconds, plan.why, report, fitted),
         partial(_render, version, report, seconds),
     )
     context.out.next(f'lftreg generate {version.name} "..."')
+
+
+def _fitted(
+    context: Context, parents: Sequence[str], given: dict[str, Any], recipe: Path | None
+) -> Fitted | None:
+    """The weights that --fit finds, which then stand for those that could be typed."""
+    files, per, mapping = (given.pop(key) for key in ("files", "fit_per", "mapping"))
+    if not files:
+        if mapping or per != "adapter":
+            raise UsageError("there is no --fit for these to go with", "give it --fit FILE")
+        return None
+    if recipe or given["weights"] or given["normalise"]:
+        raise UsageError(
+            "--fit finds the weights, and they are given too", "leave --weights, --normalise or --recipe out"
+        )
+    if given["method"] != "cat":
+        raise UsageError(
+            f"--fit weighs the sum itself, and {given['method']} makes something else of it",
+            "leave --method out; then cut the result: --method svd --rank N",
+            code="fit-method",
+        )
+    fitted = find_weights(context, parents, files, per, mapping)
+    given["weights"] = fitted.composed
+    return fitted
 
 
 def _typed(context: Context, parents: Sequence[str], given: dict[str, Any]) -> tuple[Plan, Check]:

@@ -81,7 +81,8 @@ def _render(found: Mapping[str, Registered[Method]], console: Console) -> None:
 def _explain(method: Method, entry: Registered[Method], console: Console) -> None:
     needs = {"several-parents": "two parents or more", "equal-ranks": "equal ranks"}
     options = [
-        f"{option}: {values}{f' ({default})' if default else ''}" for option, values, default in explain(method)
+        f"{option}: {values}{f' ({default})' if default else ''}"
+        for option, values, default in explain(method)
     ]
     print_fields(
         console,

@@ -54,7 +54,7 @@ class Stacked:
         return made if scale is None else made * scale
 
 
-class Stack:
+class Mixture:
     """Adapters on a base in memory. `weights` (blocks, adapters) is read at every forward pass.
 
     It starts at 0, which is the base.
@@ -76,7 +76,7 @@ class Stack:
                 hooks.callback(layer.module.register_forward_hook(self._hook(layer), with_kwargs=True).remove)
             yield
 
-    def at_random(self, seed: int) -> Stack:
+    def at_random(self, seed: int) -> Mixture:
         """Adapters of the same shapes, drawn anew, each factor with the Frobenius norm of the one it stands for."""
         import torch
 
@@ -92,7 +92,7 @@ class Stack:
             return drawn
 
         layers = [replace(x, a=like(x.a, x.owner, 0), b=like(x.b, x.owner, 1)) for x in self.layers]
-        return Stack(layers, self.blocks, self.adapters)
+        return Mixture(layers, self.blocks, self.adapters)
 
     def _hook(self, layer: Stacked) -> Callable[[nn.Module, Any, Any, Tensor], Tensor]:
         def add(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class Stack:
         return add
 
 
-def stack_parents(model: nn.Module, parents: Sequence[Parent], layers: Mapping[str, Layer]) -> Stack:
+def mixture_of(model: nn.Module, parents: Sequence[Parent], layers: Mapping[str, Layer]) -> Mixture:
     """The factors of some parents, read once, beside the layers of a base in memory.
 
     Raises Incompatible where the base has no such layer, InvalidData for factors that are no numbers.
@@ -114,7 +114,7 @@ def stack_parents(model: nn.Module, parents: Sequence[Parent], layers: Mapping[s
             _stacked(_module(model, layer, parents), blocks.index(block_of(path)), layer, parents, sources)
             for path, layer in sorted(layers.items())
         ]
-    return Stack(made, blocks, len(parents))
+    return Mixture(made, blocks, len(parents))
 
 
 def block_of(path: str) -> str:

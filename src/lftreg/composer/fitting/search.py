@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lftreg.composer.stack import Stack
+from lftreg.composer.fitting.mixture import Mixture
 from lftreg.errors import LftregError
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row, batches
@@ -42,7 +42,7 @@ class Found:
 class Trial:
     """A model with stacked adapters on it; counts forward passes."""
 
-    def __init__(self, model: Any, objective: Objective, stack: Stack) -> None:
+    def __init__(self, model: Any, objective: Objective, stack: Mixture) -> None:
         self.model = model
         self.objective = objective
         self.stack = stack

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lftreg import Registry, Version, compose
+from lftreg.composer.fitting.mixture import REST, Mixture, block_of, blocks_of, mixture_of
 from lftreg.composer.plan import make_plan
-from lftreg.composer.stack import REST, Stack, block_of, blocks_of, stack_parents
 from lftreg.errors import Incompatible, InvalidData
 from lftreg.models.attach import AdapterModel
 from lftreg.models.base import find_base
@@ -29,12 +29,12 @@ IDS = torch.tensor([[1, 5, 9, 20, 3, 40], [7, 7, 2, 31, 0, 11]])
 WEIGHTS_OF_THREE = (0.7, -0.4, 1.3)
 
 
-def stacked(model: Any, registry: Registry, *refs: str) -> Stack:
+def stacked(model: Any, registry: Registry, *refs: str) -> Mixture:
     plan = make_plan(refs, name="it", method="cat", options={}, dtype="auto", registry=registry, host=Host())
-    return stack_parents(model, plan.parents, plan.layers)
+    return mixture_of(model, plan.parents, plan.layers)
 
 
-def set_weights(stack: Stack, *weights: float) -> None:
+def set_weights(stack: Mixture, *weights: float) -> None:
     stack.weights = torch.tensor(weights).expand(len(stack.blocks), len(weights))
 
 

@@ -9,15 +9,16 @@ that it was not chosen by, beside every adapter alone and beside random adapters
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lftreg.composer.judge import Compared, Kind, compare, judge
+from lftreg.composer.fitting.judge import Compared, Kind, compare, judge
+from lftreg.composer.fitting.mixture import Mixture, mixture_of
+from lftreg.composer.fitting.search import BATCH, Found, Trial, search, some
+from lftreg.composer.listening import Listener, silent
 from lftreg.composer.plan import Plan, make_plan
-from lftreg.composer.search import BATCH, Found, Trial, search, some
-from lftreg.composer.stack import Stack, stack_parents
 from lftreg.data.files import read_data
 from lftreg.data.splits import key_of
 from lftreg.errors import Incompatible, InvalidData, LftregError, UsageError
@@ -38,8 +39,6 @@ STEPS = 40
 VALIDATED = 64  # rows that a validation looks at
 DECIMALS = 4  # of a weight: the fifth moves no loss, and a recipe is read by people
 JUDGED = 512  # held-out rows that everything is measured on
-
-Listener = Callable[[str], None]  # hears in a word or two what is being done
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,15 @@ class Fitted:
     verdict: str
     seconds: float
 
+    @property
+    def composed(self) -> list[float] | dict[str, dict[str, float]]:
+        """What `compose` takes as `weights`: a number for each parent, or rules by layer for each place."""
+        if self.weights is not None:
+            return list(self.weights)
+        assert self.layers is not None
+        ordered = [{"*": own["*"], **own} if "*" in own else dict(own) for own in self.layers]
+        return {str(place): own for place, own in enumerate(ordered, start=1)}
+
 
 @dataclass(frozen=True, slots=True)
 class _Data:
@@ -104,7 +112,7 @@ def fit_weights(
     trust_code: bool = False,
     registry: Registry | None = None,
     host: Host | None = None,
-    listen: Listener = lambda doing: None,
+    listen: Listener = silent,
 ) -> Fitted:
     """Find the weights at which adapters of one base, summed, explain some rows best. Registers nothing.
 
@@ -125,7 +133,7 @@ def fit_weights(
     data = _encode(objective, examples, length_limit(found.config, max_length))
     listen("loading the base")
     loaded = load_base(found, dtype, task=task)
-    stack = stack_parents(loaded.model, plan.parents, plan.layers)
+    stack = mixture_of(loaded.model, plan.parents, plan.layers)
     trial = Trial(loaded.model, objective, stack)
     best = _search(trial, data, per, steps, seed, listen)
     listen("fitting random adapters alike")
@@ -278,7 +286,7 @@ def _search(
     per: str,
     steps: int,
     seed: int,
-    listen: Listener = lambda doing: None,
+    listen: Listener = silent,
 ) -> Found:
     rows = len(trial.stack.blocks) if per == "layer" else 1
     best = search(trial, data.train, data.validation, rows=rows, steps=steps, seed=seed, listen=listen)
@@ -313,7 +321,7 @@ def _compared(
     return compare([(name, kind) for name, kind, _, _ in candidates], sums, learned, data.keys, seed)
 
 
-def _by_layer(best: Found, stack: Stack) -> tuple[Mapping[str, float], ...]:
+def _by_layer(best: Found, stack: Mixture) -> tuple[Mapping[str, float], ...]:
     """One mapping an adapter, from blocks to weights."""
     return tuple(dict(zip(stack.blocks, _decimals(column), strict=True)) for column in best.weights.T)
 
