@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.console import Console
 
+SHORT = 1.0  # seconds, in which nobody wants to read lines
 LINE_EVERY = 15.0  # seconds between lines of a log, unless a tenth of the work is done sooner
 
 
@@ -45,7 +46,7 @@ class Silent:
 
 
 class Lines:
-    """A line for every tenth of the work, and for every quarter of a minute."""
+    """A line for every tenth of the work that takes its time, and for every quarter of a minute."""
 
     def __init__(self, console: Console, title: str, total: int | None) -> None:
         self._console = console
@@ -57,7 +58,8 @@ class Lines:
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         self._total = total or self._total
         tenth = 10 * done // self._total if self._total else 0
-        if tenth == self._tenth and time.monotonic() - self._said < LINE_EVERY:
+        waited = time.monotonic() - self._said
+        if waited < (SHORT if tenth != self._tenth else LINE_EVERY):
             return
         self._tenth, self._said = tenth, time.monotonic()
         of = f"/{self._total}" if self._total else ""

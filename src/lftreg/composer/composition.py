@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lftreg.composer.listening import Listener, silent
+from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
 from lftreg.composer.report import ATTACHMENT, make_report
@@ -14,7 +14,6 @@ from lftreg.composer.weighing import read_weights
 from lftreg.errors import UsageError
 from lftreg.plugins.host import Host
 from lftreg.registry import Draft, Parent, Recipe, Registry, Version
-from lftreg.registry.content import digest_of
 
 
 def compose(
@@ -125,7 +124,7 @@ def run_plan(
     plan: Plan,
     registry: Registry,
     listen: Listener = silent,
-    check: Callable[[str], None] = lambda digest: None,
+    check: Check = anything,
     attachments: Mapping[str, bytes] | None = None,
 ) -> Version:
     """Compute, measure what was written, and publish it, with `attachments` beside it.
@@ -135,8 +134,7 @@ def run_plan(
     from lftreg.composer import factors_engine, peft_engine
 
     engine = factors_engine if plan.engine == "factors" else peft_engine
-    made = engine.run(plan, registry, listen)
-    check(digest_of(made.weights.sha256, made.config))
+    made = engine.run(plan, registry, listen, check)
     error = made.totals.relative_error()
     report = make_report(
         made.totals.layers,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.composer import wide
 from lftreg.composer.inspection import LayerReport, Totals, inspect
-from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, one_blas_thread
+from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, kept, one_blas_thread
 from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of
-from lftreg.composer.listening import Listener, silent
+from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.lowrank import Spectrum, cut, decompose
 from lftreg.composer.parents import check_whole, keys_of
 from lftreg.composer.plan import Plan
@@ -32,7 +32,14 @@ WIDE = 1 << 21  # numbers of a stack above which cat goes through it in blocks
 LOSS = 0.01  # what rank="auto" may lose of the sum, by its Frobenius norm over all layers
 
 
-def run(plan: Plan, registry: Registry, listen: Listener = silent, *, measure: bool = True) -> Made:
+def run(
+    plan: Plan,
+    registry: Registry,
+    listen: Listener = silent,
+    check: Check = anything,
+    *,
+    measure: bool = True,
+) -> Made:
     """Compose a plan by factors, streaming into the registry's store.
 
     Raises InvalidData for a parent that holds what is no number, CheckFailed for one whose file has changed,
@@ -50,7 +57,7 @@ def run(plan: Plan, registry: Registry, listen: Listener = silent, *, measure: b
                 totals = _write(kitchen, rank, stream.write, listen, measure)
                 for one in checked:
                     one.result()
-                return Made(stream.keep(), config, totals)
+                return kept(stream, config, totals, check)
             finally:
                 for one in checked:
                     one.cancel()

@@ -13,10 +13,13 @@ from typing import Any
 
 from lftreg.composer.inspection import Totals
 from lftreg.composer.layers import Pair, Part, Stack
+from lftreg.composer.listening import Check
 from lftreg.composer.parents import Parent, Slot
 from lftreg.composer.plan import Plan
 from lftreg.errors import InvalidData, LftregError
 from lftreg.registry import Blob
+from lftreg.registry.blobs import Stream
+from lftreg.registry.content import digest_of
 from lftreg.tensors import Source
 
 MOST_OPEN = 200  # files at once
@@ -33,6 +36,12 @@ class Made:
 
 def distinct(plan: Plan) -> Iterable[Parent]:
     return {parent.version.digest: parent for parent in plan.parents}.values()
+
+
+def kept(stream: Stream, config: Mapping[str, Any], totals: Totals, check: Check) -> Made:
+    """What was streamed, in the store, once `check` has nothing against its digest."""
+    check(digest_of(stream.finished(), config))
+    return Made(stream.keep(), config, totals)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,11 @@
-"""Who hears how far a composition is."""
+"""Who hears how far a composition is, and who may still object to it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+Check = Callable[[str], None]  # hears the digest of a result before it is stored, and may raise
 
 
 class Listener(Protocol):
@@ -12,3 +15,7 @@ class Listener(Protocol):
 
 def silent(doing: str, done: int = 0) -> None:
     """Nobody listens."""
+
+
+def anything(digest: str) -> None:
+    """Nobody objects."""

@@ -14,9 +14,9 @@ from typing import Any
 
 from lftreg.composer.factors import pairs, widened
 from lftreg.composer.inspection import LayerReport, Totals, inspect
-from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, one_blas_thread
+from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, kept, one_blas_thread
 from lftreg.composer.layers import Pair
-from lftreg.composer.listening import Listener, silent
+from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.parents import Parent, Slot, check_whole, keys_of, read_slots
 from lftreg.composer.plan import Plan
 from lftreg.composer.settings import read_settings
@@ -31,7 +31,7 @@ PIECE = 1 << 22  # bytes
 PATH = re.compile(r"\.lora_(embedding_)?[AB](\.weight)?$")
 
 
-def run(plan: Plan, registry: Registry, listen: Listener = silent) -> Made:
+def run(plan: Plan, registry: Registry, listen: Listener = silent, check: Check = anything) -> Made:
     """Compose a plan by PEFT and measure what was written. Raises what the factors engine raises."""
     listen("checking the parents")
     for parent in distinct(plan):
@@ -45,7 +45,7 @@ def run(plan: Plan, registry: Registry, listen: Listener = silent) -> Made:
         with registry.blobs.streaming() as stream, file.open("rb") as written:
             while piece := written.read(PIECE):
                 stream.write(piece)
-            return Made(stream.keep(), config, totals)
+            return kept(stream, config, totals, check)
 
 
 def measured(plan: Plan, file: Path, config: Mapping[str, Any]) -> Totals:

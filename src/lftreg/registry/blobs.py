@@ -131,12 +131,16 @@ class Stream:
             raise self._failed
         self._pieces.put(memoryview(piece).cast("B"))
 
-    def keep(self) -> Blob:
-        """Make the blob durable, under the name of its content."""
+    def finished(self) -> str:
+        """The sha256 of all that was written, once nothing more comes."""
         self.stop()
         if self._failed is not None:
             raise self._failed
-        return Blob(self._done(self._digest.hexdigest()), self._size)
+        return self._digest.hexdigest()
+
+    def keep(self) -> Blob:
+        """Make the blob durable, under the name of its content."""
+        return Blob(self._done(self.finished()), self._size)
 
     def stop(self) -> None:
         if self._thread.is_alive():

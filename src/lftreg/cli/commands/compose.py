@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lftreg.composer.fitting.fit import Fitted
+    from lftreg.composer.listening import Check
     from lftreg.composer.plan import Plan
     from lftreg.registry import Recipe, Version
-
-Check = Callable[[str], None]  # hears a digest before it is registered, and may raise
 
 DEFAULTS = {"method": "cat", "dtype": "auto"}
 TAKEN = ("name", "method", "dtype", "engine", "weights", "normalise", "registry", "host", "options")
@@ -182,6 +181,7 @@ def _fitted(
 def _typed(context: Context, parents: Sequence[str], given: dict[str, Any]) -> tuple[Plan, Check]:
     """The plan of what was typed."""
     from lftreg.composer.composition import prepare
+    from lftreg.composer.listening import anything
 
     if not parents:
         raise UsageError(
@@ -197,7 +197,7 @@ def _typed(context: Context, parents: Sequence[str], given: dict[str, Any]) -> t
         registry=context.registry,
         host=context.host,
         options=_merged(given, given.pop("pairs")),
-    ), lambda digest: None
+    ), anything
 
 
 def _preferred(context: Context, method: str) -> str:
@@ -257,7 +257,8 @@ def _render(version: Version, report: Report, seconds: float, console: Console) 
             "weights": "by layer" if "layer_weights" in recipe.options else None,
             "method": f"{recipe.method}{options}",
             "rank": f"{version.rank}{_served(version.rank)}",
-            "parents lie": _lie(report),
+            "energy": _energy(report),
+            "overlap": _overlap(report),
             "error": _judged(recipe),
             "took": f"{seconds:.1f} s, {recipe.options.get('engine')}",
         },
@@ -269,12 +270,18 @@ def _served(rank: int) -> str:
     return f" (vLLM serves it at max_lora_rank {needed})" if needed else " (more than vLLM serves)"
 
 
-def _lie(report: Report) -> str | None:
+def _energy(report: Report) -> str | None:
+    """What lower ranks would hold of the weighted sum."""
+    told = [f"{share:.0%} at rank {rank}" for rank, share in report.energy.items() if 0.005 < share < 0.995]
+    return f"of the weighted sum, {', '.join(told[-3:])}" if told else None
+
+
+def _overlap(report: Report) -> str | None:
     """How the parents lie to each other."""
     told = summary(report)
     if told["cosine"] is None or told["conflict"] is None:
         return None
-    return f"at a cosine of {told['cosine']:.2f}; their signs differ in {told['conflict']:.0%} of the entries"
+    return f"cosine {told['cosine']:.2f}; signs differ in {told['conflict']:.0%} of the entries"
 
 
 def _judged(recipe: Recipe) -> str:

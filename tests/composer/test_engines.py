@@ -1,0 +1,304 @@
+"""Who computes what, and what must hold of the factors engine whatever it is given."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lftreg import Registry, Version, compose
+from lftreg.composer import factors_engine, wide
+from lftreg.composer.composition import prepare
+from lftreg.composer.inspection import inspect
+from lftreg.composer.kitchen import Kitchen as Opened
+from lftreg.composer.layers import Pair
+from lftreg.errors import CheckFailed, LftregError, StorageError
+from lftreg.plugins.host import Host
+from lftreg.registry import WEIGHTS
+
+from .conftest import Kitchen, distance
+from .test_composition import run_python
+
+Two = tuple[Version, Version]
+ENGINES = ("peft", "factors")
+
+
+def choice(kitchen: Kitchen, *words: str, **how: Any) -> tuple[str, str | None]:
+    options = {key: how.pop(key) for key in list(how) if key in ("rank", "max_error", "density")}
+    named = {
+        "weights": None,
+        "name": "x",
+        "method": "cat",
+        "normalise": False,
+        "dtype": "auto",
+        "engine": "auto",
+    }
+    plan = prepare(
+        words, **{**named, **how}, registry=kitchen.registry, host=Host(external=False), options=options
+    )
+    return plan.engine, plan.why
+
+
+def test_who_computes_and_why(kitchen: Kitchen, pair: Two) -> None:
+    kitchen.parent("rs", 3, use_rslora=True)
+    kitchen.parent("regex", 4, target_modules=".*q_proj")
+    for n in range(9):
+        kitchen.parent(f"p{n}", n)
+    many = [f"p{n}" for n in range(9)]
+    assert choice(kitchen, "a", "b") == ("peft", None)
+    assert choice(kitchen, "a", "b", method="linear") == ("peft", None)
+    assert choice(kitchen, "a", "b", engine="factors") == ("factors", None)
+    for words, how, why in (
+        (("a", "rs"), {}, "rsLoRA"),
+        (("a", "b"), {"method": "svd"}, "minutes"),
+        (("a", "regex"), {}, "first parent"),
+        (many, {}, "all 9 adapters"),
+        (("a", "b"), {"weights": "crossfade"}, "one weight for all layers"),
+        (("a", "b"), {"method": "svd", "max_error": 0.1}, "takes no"),
+        (("a", "b"), {"method": "ties_core"}, "this engine only"),
+    ):
+        engine, reason = choice(kitchen, *words, **how)
+        assert engine == "factors"
+        assert why in str(reason)
+    for how, code in (
+        ({"engine": "factors", "method": "linear"}, "engine-method"),
+        ({"engine": "peft", "method": "knots"}, "engine-method"),
+        ({"engine": "steam"}, "unknown-engine"),
+        ({"engine": "peft", "method": "svd", "rank": "full"}, "invalid-option"),
+        ({"method": "svd", "rank": 4, "max_error": 0.1}, "rank-and-error"),
+    ):
+        with pytest.raises(LftregError) as refusal:
+            choice(kitchen, "a", "b", **how)
+        assert refusal.value.code == code
+
+
+HEAVY = """
+import sys
+from lftreg import compose
+made = compose(["a:0.7", "b:0.3"], engine="factors", **eval(sys.argv[1]))
+heavy = {"torch", "peft", "transformers", "matplotlib", "safetensors"} & set(sys.modules)
+print(made.digest)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+HOWS: tuple[dict[str, Any], ...] = (
+    {"method": "cat"},
+    {"method": "svd", "rank": 3},
+    {"method": "svd", "rank": "auto"},
+    {"method": "ties_core"},
+    {"method": "knots"},
+    {"method": "dare_core"},
+)
+
+
+@pytest.mark.parametrize("how", HOWS, ids=lambda how: "-".join(map(str, how.values())))
+def test_no_torch_and_the_same_bytes_from_any_number_of_threads(pair: Two, how: dict[str, Any]) -> None:
+    digests = set()
+    for threads in ("1", "2", "7"):
+        done = subprocess.run(
+            [sys.executable, "-c", HEAVY, repr(how)],
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        digests.add(done.stdout)
+    assert len(digests) == 1
+
+
+def test_adapters_too_wide_for_memory_give_the_same_bytes(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path of a hundred large adapters, on small ones: in blocks of three rows."""
+    words = [f"{kitchen.parent(f'p{n}', n, r=n + 1).ref}:{0.5 - n / 3}" for n in range(4)]
+    for dtype in ("float32", "bfloat16"):
+        made = compose(words, registry=kitchen.registry, engine="factors", dtype=dtype, name="small")
+        with monkeypatch.context() as patch:
+            patch.setattr(factors_engine, "WIDE", 0)
+            patch.setattr(wide, "BLOCK", 3 * made.rank)
+            again = compose(words, registry=kitchen.registry, engine="factors", dtype=dtype, name="wide")
+        assert again.digest == made.digest
+        assert made.recipe is not None
+        assert again.recipe is not None
+        # Random vectors against Gram matrices: the same error, to a third on so few layers.
+        assert again.recipe.relative_error == pytest.approx(made.recipe.relative_error, rel=0.35)
+
+
+def test_more_files_than_may_be_open(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"{kitchen.parent(f'p{n}', n, r=1).ref}:{n}" for n in range(1, 5)]
+    made = compose(words, registry=kitchen.registry, engine="factors", name="open")
+    monkeypatch.setattr("lftreg.composer.kitchen.MOST_OPEN", 2)
+    assert compose(words, registry=kitchen.registry, engine="factors", name="closed").digest == made.digest
+
+
+def test_what_is_measured_is_what_is_there(kitchen: Kitchen, pair: Two) -> None:
+    """Norm, error, cosine and conflict of a layer against its full matrices in float64."""
+    host = Host(external=False)
+    plan = prepare(
+        ["a:0.7", "b:-0.3"], weights=None, name="x", method="cat", normalise=False, dtype="auto",
+        engine="factors", registry=kitchen.registry, host=host, options={},
+    )  # fmt: skip
+    from contextlib import ExitStack
+
+    deltas = [kitchen.deltas(version) for version in pair]
+    with ExitStack() as files:
+        opened = Opened(plan, files)
+        for path in plan.layers:
+            stack = opened.read(path)
+            one, two = (d[path].numpy() for d in deltas)
+            whole = 0.7 * one - 0.3 * two
+            made = Pair(stack.b + np.float32(0.01), stack.a * stack.c.astype(np.float32)[:, None])
+            found = inspect(stack, made, 2)
+            off = made.b.astype(float) @ made.a.astype(float) - whole
+            assert found.norm == pytest.approx(np.linalg.norm(whole), rel=1e-6)
+            assert found.error == pytest.approx(np.linalg.norm(off), rel=1e-6)
+            inner = [[(x * y).sum() for y in (one, two)] for x in (one, two)]
+            assert np.allclose(found.inner, inner, rtol=1e-6, atol=1e-7)
+            assert found.conflict == pytest.approx((np.sign(one) != np.sign(two)).mean(), abs=1e-9)
+            assert found.spectrum is not None
+            s = np.linalg.svd(whole, compute_uv=False)
+            assert np.allclose(found.spectrum.values[: len(s)], s[:8], atol=1e-6)
+
+
+# Bad input: a named error, no version, no stray file
+
+
+def stray(registry: Registry) -> list[Path]:
+    """Files of the home that no version owns."""
+    owned = {f.sha256 for version in registry.list(all_versions=True) for f in version.files}
+    return [
+        path
+        for folder in (registry.home.blobs, registry.home.scratch)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in owned
+    ]
+
+
+def spoil(registry: Registry, version: Version, how: str) -> None:
+    path = registry.file(version, WEIGHTS)
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    if how == "one bit":
+        content[-3] ^= 1
+    elif how == "cut":
+        content = content[:-40]
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("how", ["one bit", "cut"])
+def test_a_file_that_is_not_what_was_registered(kitchen: Kitchen, pair: Two, engine: str, how: str) -> None:
+    spoil(kitchen.registry, pair[1], how)
+    with pytest.raises(LftregError) as told:
+        compose(["a", "b"], registry=kitchen.registry, engine=engine)
+    assert told.value.code in ("changed-file", "layout")
+    assert isinstance(told.value, CheckFailed) or how == "cut"
+    assert "b@1" in told.value.message or how == "cut"
+    assert len(kitchen.registry.list()) == 2
+    assert stray(kitchen.registry) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("factor", ["lora_A", "lora_B"])
+def test_a_number_that_is_none(kitchen: Kitchen, engine: str, value: float, factor: str) -> None:
+    def poison(config: dict[str, Any], tensors: dict[str, Any]) -> None:
+        key = [key for key in tensors if factor in key][-1]
+        tensors[key][-1, -1] = value
+
+    kitchen.parent("a", 1)
+    kitchen.parent("b", 2, change=poison)
+    for method in ("cat", "svd"):
+        with pytest.raises(LftregError) as told:
+            compose(["a", "b"], registry=kitchen.registry, engine=engine, method=method)
+        assert told.value.code == "not-finite"
+        assert "b@1" in told.value.message
+    assert len(kitchen.registry.list()) == 2
+    assert stray(kitchen.registry) == []
+
+
+NO_ROOM = """
+import resource, sys
+from lftreg import Registry, compose
+from lftreg.errors import StorageError
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
+try:
+    compose(["a", "b"], engine=sys.argv[1])
+except StorageError as error:
+    assert error.hint
+    raise SystemExit(0 if len(Registry().list()) == 2 else "something was registered")
+raise SystemExit("not refused")
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_full_disk_in_mid_write(kitchen: Kitchen, engine: str) -> None:
+    for seed, name in enumerate("ab"):
+        kitchen.parent(name, seed, r=1024)
+    done = run_python(NO_ROOM, engine)
+    assert done.returncode == 0, done.stderr
+    assert stray(kitchen.registry) == []
+
+
+def test_the_store_hears_of_a_full_disk(kitchen: Kitchen, registry: Registry) -> None:
+    """/dev/full takes nothing: the writer's thread finds out, and whoever writes is told."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    from lftreg.registry.blobs import Stream
+
+    with Path("/dev/full").open("wb") as full:
+        stream = Stream(full, None)  # type: ignore[arg-type]  # never kept
+        with pytest.raises(OSError, match="No space"):
+            for _ in range(100):
+                stream.write(bytes(1 << 20))
+        stream.stop()
+    assert StorageError.code == "storage"
+
+
+# The method's side
+
+
+def test_a_mix_of_a_plugin(kitchen: Kitchen, pair: Two) -> None:
+    from lftreg.plugins.types import Method
+
+    def louder(stack: Any, *, gain: float = 2.0) -> Pair:
+        return Pair(stack.b * np.float32(gain), stack.a, stack.c)
+
+    class Mine(Host):
+        def method(self, name: str) -> Method:
+            return Method(name, "louder", mix=self.mix, truncates=True)
+
+    host = Mine(external=False)
+    host.mix = louder  # type: ignore[attr-defined]
+    made = compose(
+        ["a:0.7", "b:0.3"], registry=kitchen.registry, host=host, method="louder", gain=3.0, rank=8
+    )
+    wanted = {path: 3 * d for path, d in kitchen.expected((pair[0], 0.7), (pair[1], 0.3)).items()}
+    assert distance(kitchen.deltas(made), wanted) <= 1e-6
+    for wrong in (lambda stack: None, lambda stack: Pair(stack.b[:1], stack.a)):
+        host.mix = wrong  # type: ignore[attr-defined]
+        with pytest.raises(LftregError, match="gave"):
+            compose(["a", "b"], registry=kitchen.registry, host=host, method="louder")
+
+
+def test_the_report_is_kept(kitchen: Kitchen, pair: Two) -> None:
+    from lftreg.composer.report import ATTACHMENT, Report
+
+    for engine in ENGINES:
+        made = compose(["a:0.7", "b:0.3"], registry=kitchen.registry, engine=engine)
+        content = kitchen.registry.read(made, ATTACHMENT)
+        report = Report.from_bytes(content)
+        assert report.to_bytes() == content
+        assert report.parents == ("a@1", "b@1")
+        assert len(report.layers) == 6
+        assert report.cosines[0][0] == pytest.approx(1)
+        assert json.loads(content)["format"] == 1
+        assert list(report.energy.values()) == sorted(report.energy.values())
+        assert report.energy["8"] == pytest.approx(1, abs=1e-6)
