@@ -248,7 +248,7 @@ def test_a_full_disk_in_mid_write(kitchen: Kitchen, engine: str) -> None:
 
 
 def test_the_store_hears_of_a_full_disk(kitchen: Kitchen, registry: Registry) -> None:
-    """/dev/full takes nothing: the writer's thread finds out, and whoever writes is told."""
+    """/dev/full takes nothing: whoever writes is told, and the hashing thread ends."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     from lftreg.registry.blobs import Stream

@@ -71,8 +71,11 @@ class Blobs:
         return path
 
     def is_whole(self, sha256: str) -> bool:
-        with self.path(sha256).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        digest, piece = hashlib.sha256(), bytearray(4 * CHUNK)
+        with self.path(sha256).open("rb", buffering=0) as file:
+            while got := file.readinto(piece):
+                digest.update(memoryview(piece)[:got])
+        return digest.hexdigest() == sha256
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[BinaryIO, _Done]]:
@@ -109,33 +112,31 @@ class _Done:
 
 
 class Stream:
-    """Writes and hashes in a thread of its own, while the next piece is made.
+    """Writes a piece while the one before is hashed in a thread of its own, each of which takes as long.
 
-    At most LATE pieces wait; `write` then blocks. A piece belongs to the stream once it is given.
+    At most LATE pieces wait to be hashed; `write` then blocks. A piece belongs to the stream once it is given.
     """
 
-    LATE = 4
+    LATE = 12
 
     def __init__(self, file: BinaryIO, done: _Done) -> None:
         self._file, self._done = file, done
         self._digest = hashlib.sha256()
         self._size = 0
-        self._failed: BaseException | None = None
-        self._pieces: queue.Queue[Any] = queue.Queue(self.LATE)
-        self._thread = threading.Thread(target=self._work, name="lftreg-writer", daemon=True)
+        self._pieces: queue.Queue[memoryview | None] = queue.Queue(self.LATE)
+        self._thread = threading.Thread(target=self._hash, name="lftreg-hasher", daemon=True)
         self._thread.start()
 
     def write(self, piece: Any) -> None:
-        """Take a bytes-like piece. Raises StorageError where an earlier one could not be written."""
-        if self._failed is not None:
-            raise self._failed
-        self._pieces.put(memoryview(piece).cast("B"))
+        """Take a bytes-like piece. Raises OSError where it cannot be written."""
+        view = memoryview(piece).cast("B")
+        self._pieces.put(view)
+        self._file.write(view)
+        self._size += len(view)
 
     def finished(self) -> str:
         """The sha256 of all that was written, once nothing more comes."""
         self.stop()
-        if self._failed is not None:
-            raise self._failed
         return self._digest.hexdigest()
 
     def keep(self) -> Blob:
@@ -147,15 +148,9 @@ class Stream:
             self._pieces.put(None)
             self._thread.join()
 
-    def _work(self) -> None:
+    def _hash(self) -> None:
         while (piece := self._pieces.get()) is not None:
-            if self._failed is None:
-                try:
-                    self._file.write(piece)
-                    self._digest.update(piece)
-                    self._size += len(piece)
-                except BaseException as error:  # noqa: BLE001 raised again by whoever writes next
-                    self._failed = error
+            self._digest.update(piece)
 
 
 def _sync_folder(folder: Path) -> None:
