@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lftreg.composer.plan import Plan, make_plan
+from lftreg.composer.picture import PICTURE, draw
 from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
 from lftreg.composer.report import ATTACHMENT, make_report
 from lftreg.composer.weighing import read_weights
@@ -121,7 +122,7 @@ def run_plan(
             plan.base,
             made.weights,
             made.config,
-            attachments={ATTACHMENT: report.to_bytes()},
+            attachments={ATTACHMENT: report.to_bytes(), PICTURE: draw(report)},
             recipe=recipe_of(plan, error),
         )
     )
