@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.picture import PICTURE, draw
+from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
 from lftreg.composer.report import ATTACHMENT, make_report
 from lftreg.composer.weighing import read_weights

@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lftreg.composer.places import Places, mean, places, root
@@ -59,10 +60,10 @@ def draw(report: Report) -> bytes:
     image = Image.new("RGB", (layout.width, height), "white")
     pen = ImageDraw.Draw(image)
     pen.text((PAD, PAD - 4), _title(report), INK, large)
-    for number, line in enumerate(text):
-        pen.text((PAD, PAD + 24 + 17 * number), line, QUIET, small)
-    for number, panel in enumerate(shown):
-        _panel(pen, grid, panel, layout, (layout.left(number), head), small, numbered=not number)
+    for at, line in enumerate(text):
+        pen.text((PAD, PAD + 24 + 17 * at), line, QUIET, small)
+    for at, panel in enumerate(shown):
+        _panel(pen, grid, panel, layout, (layout.left(at), head), small, numbered=not at)
     if energy:
         _energy(pen, report.energy, (PAD, height - PAD - energy), layout.width - 2 * PAD, small)
     picture = io.BytesIO()
@@ -101,7 +102,7 @@ def error_of(layers: Sequence[Layer]) -> float | None:
 def blend(stops: Stops, share: float) -> Colour:
     """The colour at a share of the way through some stops."""
     share = min(1.0, max(0.0, share))
-    for (low, left), (high, right) in zip(stops, stops[1:], strict=False):
+    for (low, left), (high, right) in pairwise(stops):
         if share <= high:
             part = (share - low) / (high - low)
             red, green, blue = (round(x + part * (y - x)) for x, y in zip(left, right, strict=True))
@@ -191,8 +192,8 @@ def _panel(
     top += layout.above
     across, gap = layout.across // max(1, len(grid.columns)), int(layout.cell[1] > 8)
     whole = across * max(1, len(grid.columns))
-    for column, name in enumerate(grid.columns):
-        _column_name(pen, name, left + column * across + across // 2, top - 6, font, turned=layout.turned)
+    for at, name in enumerate(grid.columns):
+        _column_name(pen, name, left + at * across + across // 2, top - 6, font, turned=layout.turned)
     filled = {place: panel.cells.get(place) for place in grid.cells()}
     for (row, column), value in filled.items():
         x = left + (column or 0) * across

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 # The order in which a block computes them, as far as families have these names; others follow by the alphabet.
 _ORDER = (
-    "c_attn c_fc c_proj qkv_proj query_key_value q_proj k_proj v_proj o_proj q k v o query key value out_proj "
-    "dense gate_up_proj gate_proj up_proj down_proj dense_h_to_4h dense_4h_to_h fc1 fc2"
-).split()
+    "c_attn", "c_fc", "c_proj", "qkv_proj", "query_key_value", "q_proj", "k_proj", "v_proj", "o_proj", "q", "k", "v",
+    "o", "query", "key", "value", "out_proj", "dense", "gate_up_proj", "gate_proj", "up_proj", "down_proj",
+    "dense_h_to_4h", "dense_4h_to_h", "fc1", "fc2",
+)  # fmt: skip
 _AFTER_ATTENTION = ("mlp", "ffn", "feed_forward", "DenseReluDense", "moe")
 
 
