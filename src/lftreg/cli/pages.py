@@ -29,7 +29,8 @@ var(--line)}td.n,th.n{text-align:right}tbody th{color:var(--ink)}
 .maps{display:flex;flex-wrap:wrap;gap:1.5rem 2rem;align-items:flex-start}.maps>div{overflow-x:auto;max-width:100%}
 .map td,.map th{font-size:.75rem;padding:.05rem .35rem}.map td{text-align:center;min-width:2.6rem;
 border:1px solid var(--ground);background:var(--empty)}.map tbody th{text-align:right;color:var(--quiet)}
-.map thead th{text-align:center;border:0}.map thead td{background:none}.map caption{text-align:left;padding:0 0 .4rem;color:var(--ink)}
+.map thead th{text-align:center;border:0}.map thead td{background:none}
+.map caption{text-align:left;padding:0 0 .4rem;color:var(--ink)}
 td.h{background:color-mix(in srgb,var(--hot) var(--v),var(--zero))}
 td.w{background:color-mix(in srgb,var(--warm) var(--v),var(--zero))}
 td.c{background:color-mix(in srgb,var(--cold) var(--v),var(--zero))}td.s{color:var(--on)}
@@ -177,7 +178,7 @@ def _cell(found: tuple[float, str, str] | None, low: float, high: float) -> str:
     value, shown, told = found
     share = min(1.0, abs(value) / (high or 1))
     kind = ("w" if value >= 0 else "c") if low < 0 else "h"
-    strong = " s" if share > 0.55 else ""
+    strong = " s" if share > 0.62 else ""
     return (
         f'<td class="{kind}{strong}" style="--v:{100 * share:.0f}%" title="{text(told)}">{text(shown)}</td>'
     )

@@ -132,6 +132,8 @@ def share(value: float | None) -> str:
 
 def norm(value: float) -> str:
     """A Frobenius norm, to three figures."""
+    if value == 0:
+        return "0"
     return f"{value:,.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
@@ -228,6 +230,7 @@ def _kind_rows(report: Report) -> list[list[str]]:
 
 
 def _layer_rows(report: Report) -> list[list[str]]:
+    grid = places(layer.path for layer in report.layers)
     return [
         [
             layer.path,
@@ -237,7 +240,7 @@ def _layer_rows(report: Report) -> list[list[str]]:
             share(layer.conflict),
             figure(layer.error),
         ]
-        for layer in report.layers
+        for layer in sorted(report.layers, key=lambda layer: grid.rank(layer.path))
     ]
 
 

@@ -86,7 +86,7 @@ def panels(report: Report, grid: Places) -> list[Panel]:
     found = [
         Panel("cosine of the parents", cosines, -1, 1, DIVERGING),
         Panel("sign conflict", conflicts, 0, 1, RISING),
-        Panel("error", errors, 0, _above(max(errors.values(), default=0)), RISING),
+        Panel("error", errors, 0, scale_end(max(errors.values(), default=0)), RISING),
     ]
     return [panel for panel in found if panel.cells]
 
@@ -117,8 +117,8 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) >= 0.00095 else f"{value:.0e}".replace("e-0", "e-")
 
 
-def _above(value: float) -> float:
-    """The end of a scale for errors: a round number, and 1 % at least, below which nothing is worth a colour."""
+def scale_end(value: float) -> float:
+    """The end of a scale for errors up to this: a round number, and 1 % at least, below which nothing is worth a colour."""
     value = max(value, 0.01)
     step = 10.0 ** math.floor(math.log10(value))
     return next(round(step * n, 12) for n in (1, 2, 5, 10) if step * n >= value * (1 - 1e-9))

@@ -39,6 +39,11 @@ class Places:
         row, column = self.at[path]
         return self.rows[row] if column is None else self.columns[column]
 
+    def rank(self, path: str) -> tuple[int, int, str]:
+        """What to sort paths by, so that block 9 comes before block 10."""
+        row, column = self.at[path]
+        return row, column or 0, path
+
     def short(self, path: str) -> str:
         """A few words for a path: `3 q_proj`."""
         row, column = self.at[path]
