@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -102,7 +103,8 @@ def test_equal_reports_give_equal_bytes_in_any_process() -> None:
         "import sys; from tests.composer.test_picture import made; from lftreg.composer.picture import draw\n"
         "sys.stdout.buffer.write(draw(made(3)))"
     )
-    other = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+    root = Path(__file__).parents[2]
+    other = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, check=True).stdout
     assert other == draw(made(3))
     assert other != draw(made(3, parents=3))
 

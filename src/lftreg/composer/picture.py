@@ -118,7 +118,7 @@ def number(value: float) -> str:
 
 
 def scale_end(value: float) -> float:
-    """The end of a scale for errors up to this: a round number, and 1 % at least, below which nothing is worth a colour."""
+    """The end of a scale for errors up to this: a round number, and 1 % at least; less is worth no colour."""
     value = max(value, 0.01)
     step = 10.0 ** math.floor(math.log10(value))
     return next(round(step * n, 12) for n in (1, 2, 5, 10) if step * n >= value * (1 - 1e-9))
