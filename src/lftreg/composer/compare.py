@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lftreg.composer.inspection import LayerReport, inspect
-from lftreg.composer.kitchen import Kitchen, ahead, one_blas_thread
+from lftreg.composer.kitchen import Kitchen, Listener, ahead, one_blas_thread
 from lftreg.composer.layers import Stack
 from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum
 from lftreg.composer.methods.cat import METHODS
@@ -114,7 +114,7 @@ def cosine_of(layers: Sequence[LayerChange]) -> float | None:
     return max(-1.0, min(1.0, math.fsum(layer.inner for layer in layers) / (a * b)))
 
 
-def compare(a: Version, b: Version, registry: Registry) -> Comparison:
+def compare(a: Version, b: Version, registry: Registry, listen: Listener = lambda doing: None) -> Comparison:
     """Measure B against A, layer by layer. ||A - B|| is good to 1e-8 of ||A||, where it is not `estimated`.
 
     Raises Incompatible where they stand on different bases or one is no sum of factors (DoRA and others, by
@@ -132,7 +132,10 @@ def compare(a: Version, b: Version, registry: Registry) -> Comparison:
         stack.enter_context(one_blas_thread())
         kitchen = Kitchen(_plan(parents), stack)
         paths = list(kitchen.plan.layers)
-        measured = ahead(lambda path: _measure(kitchen, path), paths, kitchen.threads)
+        measured = []
+        for layer in ahead(lambda path: _measure(kitchen, path), paths, kitchen.threads):
+            measured.append(layer)
+            listen(f"layer {len(measured)} of {len(paths)}")
         return Comparison(tuple(measured))
 
 

@@ -45,7 +45,8 @@ def command(context: Context, a: str, b: str, all_layers: bool, html: Path | Non
     records = differences.records(first, second, (registry.config(first), registry.config(second)))
     weights, reason = None, None
     try:
-        weights = compare(first, second, registry)
+        with context.out.progress("comparing") as progress:
+            weights = compare(first, second, registry, lambda doing: progress.update(0, note=doing))
     except (UsageError, CheckFailed) as error:
         reason = error.message
     found = diff_view.Difference(records, weights, reason)
