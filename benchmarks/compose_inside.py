@@ -36,7 +36,7 @@ def peak(home: str, method: str, adapters: str, rank: str) -> float:
 
 
 def beside(home: str, method: str, adapters: str, rank: str, mode: str) -> list[tuple[float, float]]:
-    """Seconds of a raw copy of the parents and of the engine, in turns. Both write one file, neither syncs it.
+    """Seconds of a raw copy of the parents and of the engine, in turns. Both write a new file, neither syncs it.
 
     `mode`: `kernel` computes and writes; `hashed` verifies the input and hashes the output too; `measured`
     also measures every layer.
@@ -55,6 +55,7 @@ def beside(home: str, method: str, adapters: str, rank: str, mode: str) -> list[
     target = Path(home) / "out"
 
     def copied() -> float:
+        target.unlink(missing_ok=True)
         started = time.perf_counter()
         with target.open("wb") as out:
             for parent in plan.parents:
@@ -76,6 +77,7 @@ def _engine(plan: Any, registry: Any, target: Path, mode: str) -> float:
     from lftreg.composer.parents import check_whole
     from lftreg.registry.blobs import Stream
 
+    target.unlink(missing_ok=True)
     started = time.perf_counter()
     with ExitStack() as stack, target.open("wb") as out:
         stack.enter_context(one_blas_thread())

@@ -36,6 +36,7 @@ STUBS = (
     _stub("chat", "Use", "Talk with an adapter."),
     _stub("list", "Find", "List adapters, the newest first."),
     _stub("show", "Find", "Show everything known about a version."),
+    _stub("diff", "Find", "Show what changed from one version to another."),
     _stub("search", "Find", "Find adapters by name, tag, domain, alias, base or method."),
     _stub("lineage", "Find", "Show what a version was made from."),
     _stub("domains", "Find", "List the domains that adapters can be trained on."),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lftreg.composer.listening import Check, Listener, anything, silent
+from lftreg.composer.picture import PICTURE, draw
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
 from lftreg.composer.report import ATTACHMENT, make_report
@@ -150,7 +151,7 @@ def run_plan(
             plan.base,
             made.weights,
             made.config,
-            attachments={ATTACHMENT: report.to_bytes(), **(attachments or {})},
+            attachments={ATTACHMENT: report.to_bytes(), PICTURE: draw(report), **(attachments or {})},
             recipe=recipe_of(plan, error),
         )
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,15 +20,48 @@ if TYPE_CHECKING:
     from lftreg.registry import Run, Version
 
 
-@define("show", examples=("lftreg show support", "lftreg show support@prod --json"))
+@define(
+    "show",
+    examples=(
+        "lftreg show support",
+        "lftreg show support@prod --json",
+        "lftreg show advisor_desk --report --html advisor_desk.html",
+    ),
+)
 @click.argument("ref", type=REF)
-def command(context: Context, ref: str) -> None:
+@click.option("--report", is_flag=True, help="What its composition did: cosines, sign conflicts, errors.")
+@click.option("--all-layers", is_flag=True, help="The report of every layer, as -v does.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The report as a page, too; FILE must not be there yet.",
+)
+def command(context: Context, ref: str, report: bool, all_layers: bool, html: Path | None) -> None:
     """Show everything known about a version.
 
     REF is a name (its newest version), NAME@3, NAME@ALIAS or NAME@sha256:DIGEST.
     """
     version = context.registry.get(ref)
+    if report or all_layers or html is not None:
+        _report(context, version, all_layers or context.out.verbose, html)
+        return
     context.out.result(documents.everything(version), partial(_render, version))
+
+
+def _report(context: Context, version: Version, every_layer: bool, html: Path | None) -> None:
+    """The report of a composition in place of the rest; its document beside it."""
+    from lftreg.cli import pages, report_view
+
+    if html is not None:
+        pages.check_free(html)
+    found = report_view.read_report(version, context.registry)
+    document: dict[str, Any] = {**documents.everything(version), "report": report_view.document(found)}
+    if html is not None:
+        document["html"] = str(pages.write_page(html.absolute(), report_view.page(version, found)))
+    context.out.result(document, partial(report_view.render, version, found, every_layer))
+    if html is not None:
+        context.out.note(f"wrote {html}")
 
 
 def _render(version: Version, console: Console) -> None:
