@@ -99,7 +99,9 @@ def child(part: str, *args: object, env: dict[str, str] | None = None) -> Any:
 def against_copy(home: Path, rounds: int) -> None:
     """Time of the engine beside a copy of its parents' bytes: read and written through the page cache."""
     prepared(home, 2)
-    print("\nfactors engine against a raw copy of the same 305 MiB, in turns")
+    print("\nfactors engine against a raw copy of the same 305 MiB to a new file, in turns")
+    floor = [child("hashing", home) for _ in range(3)]
+    print(told("sha256 of input and output, on two threads", floor))
     for method, rank, mode, name, gate in (
         ("cat", 0, "kernel", "cat, the kernel alone", "<= 1.25"),
         ("cat", 0, "hashed", "cat, input verified, output hashed", "<= 2.0"),
@@ -124,9 +126,10 @@ def cold(home: Path, rounds: int) -> None:
     prepared(home, 2)
     print("\na whole cold process, `lftreg compose` with registry, report and picture")
     times: dict[str, list[float]] = {"factors": [], "peft": []}
-    for _ in range(rounds):
+    for number in range(rounds):
         for engine, found in times.items():
-            typed = [*words(2), "--name", "cold", "--engine", engine, "-q"]
+            parents = ["x0:0.7", f"x1:{0.3 + time.time() % 1e-3:.9f}"]  # new content: nothing is written over
+            typed = [*parents, "--name", f"cold{number}", "--engine", engine, "-q"]
             started = time.perf_counter()
             subprocess.run(
                 [sys.executable, "-m", "lftreg", "--home", str(home), "compose", *typed],

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lftreg.composer.inspection import LayerReport, inspect
-from lftreg.composer.kitchen import Kitchen, Listener, ahead, one_blas_thread
+from lftreg.composer.kitchen import Kitchen, ahead, one_blas_thread
 from lftreg.composer.layers import Stack
+from lftreg.composer.listening import Listener, silent
 from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum
 from lftreg.composer.methods.cat import METHODS
 from lftreg.composer.parents import Parent, read_parent
@@ -114,7 +115,7 @@ def cosine_of(layers: Sequence[LayerChange]) -> float | None:
     return max(-1.0, min(1.0, math.fsum(layer.inner for layer in layers) / (a * b)))
 
 
-def compare(a: Version, b: Version, registry: Registry, listen: Listener = lambda doing: None) -> Comparison:
+def compare(a: Version, b: Version, registry: Registry, listen: Listener = silent) -> Comparison:
     """Measure B against A, layer by layer. ||A - B|| is good to 1e-8 of ||A||, where it is not `estimated`.
 
     Raises Incompatible where they stand on different bases or one is no sum of factors (DoRA and others, by
@@ -135,7 +136,7 @@ def compare(a: Version, b: Version, registry: Registry, listen: Listener = lambd
         measured = []
         for layer in ahead(lambda path: _measure(kitchen, path), paths, kitchen.threads):
             measured.append(layer)
-            listen(f"layer {len(measured)} of {len(paths)}")
+            listen("comparing", len(measured))
         return Comparison(tuple(measured))
 
 

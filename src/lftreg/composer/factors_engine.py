@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.composer import wide
 from lftreg.composer.inspection import LayerReport, Totals, inspect
-from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, kept, one_blas_thread
+from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, keep_freed_memory, kept, one_blas_thread
 from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of
 from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.lowrank import Spectrum, cut, decompose
@@ -46,6 +46,7 @@ def run(
     Incompatible where the result does not fit its dtype, StorageError where the disk is full; nothing is left.
     """
     with ExitStack() as stack:
+        keep_freed_memory()
         stack.enter_context(one_blas_thread())
         kitchen = Kitchen(plan, stack)
         rank = _rank(kitchen, listen)

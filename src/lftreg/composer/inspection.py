@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lftreg.composer.layers import Grams, Pair, Stack, grams_of, inner
-from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum, decompose
+from lftreg.composer.layers import Grams, Pair, Stack, grams_of, inner, quick_grams
+from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum, spectrum_of
 
 if TYPE_CHECKING:
     from lftreg.composer.layers import Doubles, Floats
@@ -68,11 +68,9 @@ def inspect(
     """
     if stack.c.size > EXACT_UP_TO:
         return probed(stack, made, parents)
-    grams = grams or grams_of(stack.b, stack.a)
-    products = grams.b * grams.a
-    norm2 = _settled(float(stack.c @ products @ stack.c), products, stack.c)
+    grams, products, norm2 = _products(stack, grams)
     if spectrum is None:
-        spectrum = decompose(grams, stack.c).spectrum
+        spectrum = spectrum_of(grams, stack.c)
     return LayerReport(
         stack.path,
         (stack.b.shape[0], stack.a.shape[1]),
@@ -84,12 +82,33 @@ def inspect(
     )
 
 
-def _settled(norm2: float, products: Doubles, c: Doubles) -> float:
-    """Nothing, where what is left of parents that cancel each other is the rounding of their products."""
+def _products(stack: Stack, grams: Grams | None) -> tuple[Grams, Doubles, float]:
+    """Gram matrices, their product entry by entry, and the squared norm of the weighted sum.
+
+    Large layers are looked at quickly first; parents that nearly cancel each other need all figures.
+    """
+    if grams is None and stack.b.size + stack.a.size > SMALL:
+        grams = quick_grams(stack.b, stack.a)
+        products = grams.b * grams.a
+        norm2 = float(stack.c @ products @ stack.c)
+        if norm2 > 1e-3 * _scale(products, stack.c):
+            return grams, products, norm2
+        grams = None
+    grams = grams or grams_of(stack.b, stack.a)
+    products = grams.b * grams.a
+    return grams, products, _settled(float(stack.c @ products @ stack.c), products, stack.c)
+
+
+def _scale(products: Doubles, c: Doubles) -> float:
+    """The square of what all parts would come to if they all pointed one way."""
     import numpy as np
 
-    scale = float(np.abs(c) @ np.sqrt(np.clip(np.diag(products), 0, None))) ** 2
-    return norm2 if norm2 > 1e-14 * scale else 0.0
+    return float(np.abs(c) @ np.sqrt(np.clip(np.diag(products), 0, None))) ** 2
+
+
+def _settled(norm2: float, products: Doubles, c: Doubles) -> float:
+    """Nothing, where what is left of parents that cancel each other is the rounding of their products."""
+    return norm2 if norm2 > 1e-14 * _scale(products, c) else 0.0
 
 
 def _error(stack: Stack, made: Pair, grams: Grams, norm2: float) -> float:
@@ -99,7 +118,12 @@ def _error(stack: Stack, made: Pair, grams: Grams, norm2: float) -> float:
     rank, c = stack.c.size, np.ones(made.rank) if made.c is None else made.c
     if made.b.shape[1] >= rank and np.array_equal(made.b[:, :rank], stack.b) and not made.a[rank:].any():
         # B is the parents' own, so the difference is B (A' - cA), and nothing is lost to cancellation.
-        off = c[:rank, None] * made.a[:rank].astype(np.float64) - stack.c[:, None] * stack.a
+        off = np.empty(stack.a.shape, np.float32)  # the difference itself is small: three figures will do
+        for at in range(0, rank, 4):
+            rows = slice(at, at + 4)
+            piece = made.a[:rank][rows] * c[:rank][rows, None]
+            piece -= stack.a[rows] * stack.c[rows, None]
+            off[rows] = piece
         return math.sqrt(max(0.0, float((grams.b * (off @ off.T)).sum())))
     if (rank + made.rank) * (stack.b.shape[0] + stack.a.shape[1]) <= SMALL:
         left = _triangle(np.hstack([-made.b.astype(np.float64) * c, stack.b * stack.c]))

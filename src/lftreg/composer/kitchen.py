@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ class Kitchen:
         place = {id(parent): at for at, parent in enumerate(self.plan.parents)}
         self.parents = [(place[id(parent)], parent) for parent in self.plan.ordered]
         few = len(self.parents) <= MOST_OPEN
-        self.sources = [self.stack.enter_context(Source(p.file, keep_open=few)) for _, p in self.parents]
+        self.sources = [self.stack.enter_context(Source(p.file, few, p.header)) for _, p in self.parents]
         self.threads = worker_threads()
 
     def parts(self, path: str) -> list[tuple[Source, Slot, Part]]:
@@ -125,6 +125,23 @@ class Kitchen:
                 "report it to its author",
             )
         return made
+
+
+def keep_freed_memory() -> None:
+    """Let glibc hold on to what is freed, for the next layer to use.
+
+    It gives every array of a megabyte back to the system, which has to clear the pages anew for the next:
+    a third of the time of a composition. Elsewhere than on glibc nothing happens.
+    """
+    import ctypes
+
+    with suppress(OSError, AttributeError, TypeError):  # no glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 128 << 20)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @contextmanager

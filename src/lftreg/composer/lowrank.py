@@ -72,6 +72,17 @@ def decompose(grams: Grams, c: Doubles) -> Core:
     return Core(Spectrum(s, float((s**2).sum())), left, right)
 
 
+def spectrum_of(grams: Grams, c: Doubles) -> Spectrum:
+    """The singular values of a pair and nothing else, in half the time of its core."""
+    import numpy as np
+
+    balance = _balance(grams)
+    sb = _root(grams.b * np.outer(balance, balance)) * c
+    squares = np.linalg.eigvalsh(sb @ (grams.a / np.outer(balance, balance)) @ sb.T)
+    squares = np.clip(squares[::-1], 0, None)
+    return Spectrum(np.sqrt(squares), float(squares.sum()))
+
+
 def truncate(pair: Pair, core: Core, rank: int) -> Pair:
     """The best pair of at most this rank."""
     import numpy as np

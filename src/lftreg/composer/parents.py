@@ -13,7 +13,7 @@ from lftreg.composer.settings import Settings, read_settings
 from lftreg.errors import CheckFailed, Incompatible, InvalidData
 from lftreg.models.skeleton import Layer
 from lftreg.registry import WEIGHTS, Registry, Version
-from lftreg.tensors import TensorInfo, read_header
+from lftreg.tensors import Header, TensorInfo, read_header
 
 _KEY = re.compile(
     r"base_model\.model\.(?P<path>.+)\.lora_(?P<part>A\.weight|B\.weight|embedding_A|embedding_B)"
@@ -50,6 +50,7 @@ class Parent:
     slots: Mapping[str, Slot]
     dtype: str
     file: Path
+    header: Header
     varied: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, path: str) -> float:
@@ -75,9 +76,9 @@ def read_parent(version: Version, weight: float, registry: Registry) -> Parent:
     """
     settings = read_settings(registry.config(version), version.ref)
     file = registry.file(version, WEIGHTS)
-    tensors = read_header(file).tensors
-    slots = read_slots(tensors, settings, version.ref)
-    return Parent(version, weight, settings, slots, _dtype(tensors, version.ref), file)
+    header = read_header(file)
+    slots = read_slots(header.tensors, settings, version.ref)
+    return Parent(version, weight, settings, slots, _dtype(header.tensors, version.ref), file, header)
 
 
 def check_whole(parent: Parent, registry: Registry) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lftreg.composer.inspection import LayerReport
@@ -60,14 +60,17 @@ class Report:
     layers: tuple[Layer, ...]
 
     def to_bytes(self) -> bytes:
-        return json.dumps({"format": FORMAT, **asdict(self)}, separators=(",", ":"), allow_nan=False).encode()
+        # Not `asdict`, which copies every number of every layer.
+        written = {f.name: getattr(self, f.name) for f in fields(self)}
+        written["layers"] = [{f.name: getattr(one, f.name) for f in fields(one)} for one in self.layers]
+        return json.dumps({"format": FORMAT, **written}, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Report:
         """Raises InvalidData for what another version of lftreg wrote."""
         try:
-            fields = json.loads(content)
-            if fields.pop("format") != FORMAT:
+            document = json.loads(content)
+            if document.pop("format") != FORMAT:
                 raise ValueError("it has another format")
             layers = tuple(
                 Layer(
@@ -77,13 +80,13 @@ class Report:
                         "cosines": tuple(map(tuple, layer["cosines"])),
                     }
                 )
-                for layer in fields.pop("layers")
+                for layer in document.pop("layers")
             )
             return cls(
                 **{
-                    **fields,
-                    "parents": tuple(fields["parents"]),
-                    "cosines": tuple(map(tuple, fields["cosines"])),
+                    **document,
+                    "parents": tuple(document["parents"]),
+                    "cosines": tuple(map(tuple, document["cosines"])),
                 },
                 layers=layers,
             )

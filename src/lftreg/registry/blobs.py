@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ from lftreg.paths import Home
 from lftreg.registry.records import Blob
 
 CHUNK = 1 << 20
+SENT_AT_ONCE = 64 * CHUNK
 
 
 class Blobs:
@@ -122,7 +124,8 @@ class Stream:
     def __init__(self, file: BinaryIO, done: _Done) -> None:
         self._file, self._done = file, done
         self._digest = hashlib.sha256()
-        self._size = 0
+        self._size = self._sent = 0
+        self._syncing = ThreadPoolExecutor(1, thread_name_prefix="lftreg-sync")
         self._pieces: queue.Queue[memoryview | None] = queue.Queue(self.LATE)
         self._thread = threading.Thread(target=self._hash, name="lftreg-hasher", daemon=True)
         self._thread.start()
@@ -133,6 +136,10 @@ class Stream:
         self._pieces.put(view)
         self._file.write(view)
         self._size += len(view)
+        if self._size - self._sent > SENT_AT_ONCE:  # to the disk, while there is more to compute
+            self._sent = self._size
+            self._file.flush()
+            self._syncing.submit(os.fsync, self._file.fileno())
 
     def finished(self) -> str:
         """The sha256 of all that was written, once nothing more comes."""
@@ -147,6 +154,7 @@ class Stream:
         if self._thread.is_alive():
             self._pieces.put(None)
             self._thread.join()
+            self._syncing.shutdown()  # before the file is closed
 
     def _hash(self) -> None:
         while (piece := self._pieces.get()) is not None:

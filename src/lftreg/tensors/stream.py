@@ -31,9 +31,9 @@ class Source:
     With `keep_open=False` it is opened for every read, for those who read from hundreds of files.
     """
 
-    def __init__(self, path: Path, keep_open: bool = True) -> None:
+    def __init__(self, path: Path, keep_open: bool = True, header: Header | None = None) -> None:
         self.path = path
-        self.header: Header = read_header(path)
+        self.header = header or read_header(path)  # given where it was read and checked already
         self._handle = self._open() if keep_open else -1
 
     def _open(self) -> int:

@@ -46,7 +46,9 @@ def command(context: Context, a: str, b: str, all_layers: bool, html: Path | Non
     weights, reason = None, None
     try:
         with context.out.progress("comparing") as progress:
-            weights = compare(first, second, registry, lambda doing: progress.update(0, note=doing))
+            weights = compare(
+                first, second, registry, lambda doing, done=0: progress.update(done, note=doing)
+            )
     except (UsageError, CheckFailed) as error:
         reason = error.message
     found = diff_view.Difference(records, weights, reason)
