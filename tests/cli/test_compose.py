@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from lftreg.registry import Registry, Version
 
 from .conftest import Lftreg, Publish
+
+Pair = tuple[Version, Version]
 
 
 @pytest.fixture
@@ -20,6 +25,9 @@ def test_the_document(lftreg: Lftreg, registry: Registry, pair: tuple[Version, V
     stored = registry.get("desk")
     assert made.pop("seconds") > 0
     assert made.pop("relative_error") <= 1e-6
+    assert abs(made.pop("cosine")) < 0.5
+    assert 0.2 < made.pop("conflict") < 0.8
+    assert made.pop("energy")["8"] == pytest.approx(1, abs=1e-6)
     assert made == {
         "ref": "desk@1",
         "name": "desk",
@@ -31,6 +39,11 @@ def test_the_document(lftreg: Lftreg, registry: Registry, pair: tuple[Version, V
             {"ref": "support@1", "digest": f"sha256:{pair[0].digest}", "weight": 0.7},
             {"ref": "finance@1", "digest": f"sha256:{pair[1].digest}", "weight": 0.3},
         ],
+        "options": {"dtype": "float32", "engine": "peft"},
+        "engine": "peft",
+        "why": None,
+        "vllm_rank": 8,
+        "fit": None,
     }
 
 
@@ -60,6 +73,7 @@ def test_the_options_of_a_method(lftreg: Lftreg, registry: Registry, pair: tuple
         "rank": 3,
         "seed": 5,
         "dtype": "float32",
+        "engine": "peft",
     }
     lftreg("compose", "support", "finance", "--method", "svd", "--rank", "full", "--dtype", "bfloat16")
     assert registry.get("support-finance").rank == 8
@@ -108,3 +122,86 @@ def test_adapters_of_different_bases(lftreg: Lftreg, publish: Publish) -> None:
     error = lftreg("compose", "support", "other", "--json", code=2).error
     assert error["code"] == "different-bases"
     assert "starter" in error["message"] and "org/other" in error["message"]
+
+
+def test_who_computes_is_said_with_the_reason(lftreg: Lftreg, registry: Registry, pair: Pair) -> None:
+    done = lftreg("compose", "support", "finance", "--method", "svd", "--rank", "auto", "--max-error", "0.1")
+    assert "by the factors engine: PEFT's svd takes no max_error" in done.err
+    made = lftreg("compose", "support", "finance", "--method", "svd", "--json").document
+    assert made["engine"] == "factors"
+    assert "minutes" in made["why"]
+    assert made["rank"] == 4
+
+
+def test_the_engine_of_the_settings_where_it_has_the_method(
+    lftreg: Lftreg, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LFTREG_ENGINE", "factors")
+    assert lftreg("compose", "support", "finance", "--json").document["engine"] == "factors"
+    assert (
+        lftreg("compose", "support", "finance", "--method", "linear", "--json").document["engine"] == "peft"
+    )
+    typed = ("compose", "support", "finance", "--engine", "peft", "--json")
+    assert lftreg(*typed).document["engine"] == "peft"
+    monkeypatch.setenv("LFTREG_ENGINE", "steam")
+    assert lftreg("compose", "support", "finance", "--json", code=2).error["code"] == "unknown-engine"
+
+
+def test_a_recipe_there_and_back(lftreg: Lftreg, registry: Registry, pair: Pair, tmp_path: Path) -> None:
+    file = tmp_path / "desk.json"
+    lftreg(
+        "compose", "support:0.7", "finance:-0.3", "--weights", "crossfade", "--normalise", "--name", "desk"
+    )
+    lftreg("export", "desk", "--recipe", "--output", str(file))
+    again = lftreg("compose", "--recipe", str(file), "--name", "again", "--json").document
+    assert again["digest"] == f"sha256:{registry.get('desk').digest}"
+    for words in (
+        ("support",),
+        ("--method", "svd"),
+        ("--normalise",),
+        ("--weights", "crossfade"),
+        ("--seed", "1"),
+    ):
+        error = lftreg("compose", "--recipe", str(file), *words, "--json", code=2).error
+        assert error["code"] == "recipe-and-more"
+    assert lftreg("compose", "--recipe", str(tmp_path / "no.json"), "--json", code=3).error["hint"]
+    assert (
+        lftreg("export", "support", "--recipe", "--output", "x.json", "--json", code=2).error["code"]
+        == "no-recipe"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--fit", "x.jsonl", "--weights", "crossfade"), "usage"),
+        (("--fit", "x.jsonl", "--method", "svd"), "fit-method"),
+        (("--fit-per", "layer"), "usage"),
+        (("--map", "prompt=a"), "usage"),
+        (("--weights", "nothing.toml"), "no-weights"),
+        (("--engine", "factors", "--method", "ties"), "engine-method"),
+        (("--method", "svd", "--rank", "4", "--max-error", "0.1"), "rank-and-error"),
+        (("--max-error", "0.1"), "unknown-option"),
+    ],
+)
+def test_what_does_not_go_together(
+    lftreg: Lftreg, registry: Registry, pair: Pair, words: Any, code: str
+) -> None:
+    error = lftreg(
+        "compose", "support", "finance", *words, "--json", code=3 if code == "no-weights" else 2
+    ).error
+    assert error["code"] == code
+    assert error["hint"]
+    assert len(registry.list()) == 2
+
+
+def test_methods_explain_themselves(lftreg: Lftreg) -> None:
+    listed = lftreg("methods", "--json").document
+    for method in listed:
+        assert method["engines"]
+        assert method["error"], method["name"]
+        assert method["cost"], method["name"]
+    told = lftreg("methods", "ties_core")
+    for words in ("core", "factors", "density: a number above 0, up to 1 (0.5)", "two parents or more"):
+        assert words in told.out
+    assert lftreg("methods", "tiess", "--json", code=3).error["code"] == "unknown-method"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lftreg.composer.layers import Floats
 
 WIDE = 1 << 21  # numbers of a stack above which cat goes through it in blocks
+LARGE = 1 << 19  # numbers of a stack above which cat holds one at a time
 LOSS = 0.01  # what rank="auto" may lose of the sum, by its Frobenius norm over all layers
 
 
@@ -165,8 +166,9 @@ def _write(
         written = Pair(_back(b, dtype), _back(a, dtype))
         return a, b, inspect(stack, written, parents, grams, spectrum)
 
+    threads = kitchen.threads if _largest(kitchen) <= LARGE or not plan.method.streams else 1
     for number, (path, done) in enumerate(
-        zip(plan.layers, ahead(layer, list(plan.layers), kitchen.threads), strict=True), start=1
+        zip(plan.layers, ahead(layer, list(plan.layers), threads), strict=True), start=1
     ):
         if done is None:
             totals.layers.append(_wide(kitchen, path, rank, write))
@@ -178,6 +180,14 @@ def _write(
                 totals.layers.append(report)
         listen("adding up", number)
     return totals
+
+
+def _largest(kitchen: Kitchen) -> int:
+    """Numbers of the largest stack."""
+    return max(
+        sum(slot.rank for _, slot, _ in kitchen.parts(path)) * (layer.inputs + layer.outputs)
+        for path, layer in kitchen.plan.layers.items()
+    )
 
 
 def _mixed(kitchen: Kitchen, stack: Stack, rank: int) -> tuple[Pair, Grams | None, Spectrum | None]:

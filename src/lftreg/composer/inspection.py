@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lftreg.composer.layers import Grams, Pair, Stack, grams_of, inner, quick_grams
+from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of, inner, quick_grams
 from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum, spectrum_of
 
 if TYPE_CHECKING:
@@ -183,18 +183,15 @@ def probed(stack: Stack, made: Pair, parents: int) -> LayerReport:
     import numpy as np
 
     z = probes_of(stack.a.shape[1])
-    az = inner(stack.a.T, z)
-    sketch, weights = np.zeros((parents, stack.b.shape[0], PROBES)), np.zeros(parents)
-    for part in stack.parts:
-        sketch[part.key] = part.scale * (stack.b[:, part.rows] @ az[part.rows])
-        weights[part.key] = part.weight
-    written = inner(made.a.T, z)
+    az, written = inner(stack.a.T, z), inner(made.a.T, z)
     if made.c is not None:
         written *= made.c[:, None]
-    off = made.b @ written - np.tensordot(weights, sketch, 1)
-    return from_sketch(
-        stack.path, (stack.b.shape[0], stack.a.shape[1]), sketch, weights, off, _conflict(stack)
-    )
+    sketch = Sketch(stack.path, (stack.b.shape[0], stack.a.shape[1]), parents, stack.parts)
+    done = np.zeros((parents, stack.b.shape[0], PROBES))
+    for part in stack.parts:
+        done[part.key] = part.scale * (stack.b[:, part.rows] @ az[part.rows])
+    sketch.add(done, made.b @ written)
+    return sketch.report(_conflict(stack))
 
 
 def probes_of(inputs: int) -> Floats:
@@ -204,13 +201,28 @@ def probes_of(inputs: int) -> Floats:
     return np.random.Generator(np.random.Philox(inputs)).standard_normal((inputs, PROBES), np.float32)
 
 
-def from_sketch(
-    path: str, shape: tuple[int, int], sketch: Doubles, weights: Doubles, off: Doubles, conflict: float | None
-) -> LayerReport:
-    """A report from what the parents do to the probes, (parents, outputs, PROBES), and what the result does wrong."""
-    import numpy as np
+class Sketch:
+    """What the parents and the result do to the probes, added up over rows of a layer."""
 
-    whole = np.tensordot(weights, sketch, 1)
-    flat = sketch.reshape(len(sketch), -1)
-    norm, error = (math.sqrt(float((x**2).sum()) / PROBES) for x in (whole, off))
-    return LayerReport(path, shape, norm, error, flat @ flat.T / PROBES, conflict)
+    def __init__(self, path: str, shape: tuple[int, int], parents: int, parts: Iterable[Part]) -> None:
+        import numpy as np
+
+        self._path, self._shape = path, shape
+        self._weights, self._inner = np.zeros(parents), np.zeros((parents, parents))
+        for part in parts:
+            self._weights[part.key] = part.weight
+        self._norm = self._error = 0.0
+
+    def add(self, done: Doubles, made: Doubles) -> None:
+        """Some rows: of each parent without its weight, (parents, rows, PROBES), and of the result, (rows, PROBES)."""
+        import numpy as np
+
+        whole = np.tensordot(self._weights, done, 1)
+        flat = done.reshape(len(done), -1)
+        self._inner += flat @ flat.T / PROBES
+        self._norm += float((whole**2).sum()) / PROBES
+        self._error += float(((made - whole) ** 2).sum()) / PROBES
+
+    def report(self, conflict: float | None) -> LayerReport:
+        norm, error = math.sqrt(self._norm), math.sqrt(self._error)
+        return LayerReport(self._path, self._shape, norm, error, self._inner, conflict)

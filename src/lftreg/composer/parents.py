@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from lftreg.composer.settings import Settings, read_settings
@@ -14,6 +16,7 @@ from lftreg.errors import CheckFailed, Incompatible, InvalidData
 from lftreg.models.skeleton import Layer
 from lftreg.registry import WEIGHTS, Registry, Version
 from lftreg.tensors import Header, TensorInfo, read_header
+from lftreg.tensors.header import MOST_TENSORS
 
 _KEY = re.compile(
     r"base_model\.model\.(?P<path>.+)\.lora_(?P<part>A\.weight|B\.weight|embedding_A|embedding_B)"
@@ -103,7 +106,7 @@ def read_slots(tensors: Mapping[str, TensorInfo], settings: Settings, who: str) 
                 "if it is a copy of the base's embedding, save it again with save_embedding_layers=False",
                 code="no-factor",
             )
-        found[match["path"]][match["part"]] = info
+        found[sys.intern(match["path"])][match["part"]] = info
     if not found:
         raise InvalidData(f"{who} holds no factors", "`lftreg verify` checks its file", code="no-factors")
     return {path: _slot(path, factors, settings, who) for path, factors in sorted(found.items())}
@@ -130,7 +133,13 @@ def _slot(path: str, factors: Factors, settings: Settings, who: str) -> Slot:
             code="rank-mismatch",
         )
     inputs = a.shape[1] * math.prod(kernel)
-    return Slot(Layer(path, inputs, b.shape[0], embedding, kernel), rank, settings.scale(path))
+    return Slot(_layer(path, inputs, b.shape[0], embedding, kernel), rank, settings.scale(path))
+
+
+@lru_cache(maxsize=MOST_TENSORS)
+def _layer(path: str, inputs: int, outputs: int, embedding: bool, kernel: tuple[int, ...]) -> Layer:
+    """The same layer of a hundred parents is kept once."""
+    return Layer(path, inputs, outputs, embedding, kernel)
 
 
 def _dtype(tensors: Mapping[str, TensorInfo], who: str) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lftreg.composer.inspection import PROBES, LayerReport, conflict_of, from_sketch, grid, probes_of
+from lftreg.composer.inspection import PROBES, LayerReport, Sketch, conflict_of, grid, probes_of
 
 if TYPE_CHECKING:
     from lftreg.composer.layers import Floats, Part
 
-BLOCK = 1 << 20  # numbers of a piece of B
+BLOCK = 1 << 18  # numbers of a piece of B
 
 Write = Callable[["Floats"], "Floats"]  # takes rows, and gives back what they were rounded to
 
@@ -48,7 +48,7 @@ def write_cat(
     if rank > used:
         write(np.zeros((rank - used, inputs), np.float32))
 
-    sketch, off = np.zeros((parents, outputs, PROBES)), np.zeros((outputs, PROBES))
+    sketch = Sketch(path, shape, parents, parts)
     picked: dict[int, list[Any]] = {part.key: [] for part in parts}
     step = max(1, BLOCK // rank)
     for start in range(0, outputs, step):
@@ -57,19 +57,13 @@ def write_cat(
         for part in parts:
             block[:, part.rows] = read_b(part, start, stop)
         rounded = write(block)
-        wanted = range(*rows.indices(outputs))
-        here = [at - start for at in wanted if start <= at < stop]
+        done = np.zeros((parents, stop - start, PROBES))
+        made = np.zeros((stop - start, PROBES))
+        here = [at - start for at in range(*rows.indices(outputs)) if start <= at < stop]
         for part in parts:
-            b = block[:, part.rows]
-            sketch[part.key, start:stop] = part.scale * (b @ seen[part.key])
-            off[start:stop] += rounded[:, part.rows] @ wrong[part.key]
-            off[start:stop] -= part.weight * sketch[part.key, start:stop]
-            picked[part.key].append(b[here])
-    weights = np.zeros(parents)
-    weights[[part.key for part in parts]] = [part.weight for part in parts]
-    conflict = (
-        conflict_of(part.scale * (np.vstack(picked[part.key]) @ sampled[part.key]) for part in parts)
-        if len(parts) > 1
-        else None
-    )
-    return from_sketch(path, shape, sketch, weights, off, conflict)
+            done[part.key] = part.scale * (block[:, part.rows] @ seen[part.key])
+            made += rounded[:, part.rows] @ wrong[part.key]
+            picked[part.key].append(block[here, part.rows])
+        sketch.add(done, made)
+    updates = [part.scale * (np.vstack(picked[part.key]) @ sampled[part.key]) for part in parts]
+    return sketch.report(conflict_of(updates) if len(parts) > 1 else None)

@@ -116,23 +116,27 @@ class _Done:
 class Stream:
     """Writes a piece while the one before is hashed in a thread of its own, each of which takes as long.
 
-    At most LATE pieces wait to be hashed; `write` then blocks. A piece belongs to the stream once it is given.
+    While more than LATE bytes wait to be hashed `write` blocks. A piece belongs to the stream once it is given.
     """
 
-    LATE = 12
+    LATE = 12 * CHUNK
 
     def __init__(self, file: BinaryIO, done: _Done) -> None:
         self._file, self._done = file, done
         self._digest = hashlib.sha256()
         self._size = self._sent = 0
         self._syncing = ThreadPoolExecutor(1, thread_name_prefix="lftreg-sync")
-        self._pieces: queue.Queue[memoryview | None] = queue.Queue(self.LATE)
+        self._pieces: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        self._waiting, self._room = 0, threading.Condition()
         self._thread = threading.Thread(target=self._hash, name="lftreg-hasher", daemon=True)
         self._thread.start()
 
     def write(self, piece: Any) -> None:
         """Take a bytes-like piece. Raises OSError where it cannot be written."""
         view = memoryview(piece).cast("B")
+        with self._room:
+            self._room.wait_for(lambda: self._waiting <= self.LATE)
+            self._waiting += len(view)
         self._pieces.put(view)
         self._file.write(view)
         self._size += len(view)
@@ -159,6 +163,9 @@ class Stream:
     def _hash(self) -> None:
         while (piece := self._pieces.get()) is not None:
             self._digest.update(piece)
+            with self._room:
+                self._waiting -= len(piece)
+                self._room.notify()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,7 +84,8 @@ def _parse(path: Path, raw: bytes, size: int) -> Header:
     if len(fields) > MOST_TENSORS:
         _refuse(path, f"holds {len(fields)} tensors", "too-many-tensors")
     begin = 8 + len(raw)
-    tensors = {name: _info(path, name, value, begin) for name, value in fields.items()}
+    # Interned: adapters of one base have the same names and shapes, and there may be hundreds of them.
+    tensors = {sys.intern(name): _info(path, name, value, begin) for name, value in fields.items()}
     at = begin
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
         if info.start != at:
@@ -103,7 +106,12 @@ def _info(path: Path, name: str, value: Any, begin: int) -> TensorInfo:
         _refuse(path, f"describes tensor {name!r} wrongly", "tensor")
     if stop - start != math.prod(shape) * SIZES[dtype]:
         _refuse(path, f"gives tensor {name!r} another size than its shape", "tensor")
-    return TensorInfo(dtype, tuple(shape), begin + start, begin + stop)
+    return TensorInfo(sys.intern(dtype), _shape(tuple(shape)), begin + start, begin + stop)
+
+
+@lru_cache(maxsize=4096)
+def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
