@@ -133,18 +133,12 @@ def test_who_computes_is_said_with_the_reason(lftreg: Lftreg, registry: Registry
     assert made["rank"] == 4
 
 
-def test_the_engine_of_the_settings_where_it_has_the_method(
-    lftreg: Lftreg, pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LFTREG_ENGINE", "factors")
-    assert lftreg("compose", "support", "finance", "--json").document["engine"] == "factors"
-    assert (
-        lftreg("compose", "support", "finance", "--method", "linear", "--json").document["engine"] == "peft"
-    )
-    typed = ("compose", "support", "finance", "--engine", "peft", "--json")
-    assert lftreg(*typed).document["engine"] == "peft"
-    monkeypatch.setenv("LFTREG_ENGINE", "steam")
-    assert lftreg("compose", "support", "finance", "--json", code=2).error["code"] == "unknown-engine"
+def test_the_engine_of_the_settings_where_it_has_the_method(lftreg: Lftreg, pair: Pair) -> None:
+    two = ("compose", "support", "finance", "--json")
+    assert lftreg(*two, LFTREG_ENGINE="factors").document["engine"] == "factors"
+    assert lftreg(*two, "--method", "linear", LFTREG_ENGINE="factors").document["engine"] == "peft"
+    assert lftreg(*two, "--engine", "peft", LFTREG_ENGINE="factors").document["engine"] == "peft"
+    assert lftreg(*two, LFTREG_ENGINE="steam", code=2).error["code"] == "unknown-engine"
 
 
 def test_a_recipe_there_and_back(lftreg: Lftreg, registry: Registry, pair: Pair, tmp_path: Path) -> None:
