@@ -20,9 +20,8 @@ from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum
 from lftreg.composer.methods.cat import METHODS
 from lftreg.composer.parents import Parent, read_parent
 from lftreg.composer.places import mean, root
-from lftreg.composer.plan import Plan
+from lftreg.composer.plan import Plan, common_layers
 from lftreg.errors import Incompatible
-from lftreg.models.skeleton import Layer
 from lftreg.registry import Registry, Version
 
 if TYPE_CHECKING:
@@ -142,16 +141,7 @@ def compare(a: Version, b: Version, registry: Registry, listen: Listener = silen
 
 def _plan(parents: tuple[Parent, Parent]) -> Plan:
     """The difference as something that could be composed, which is how its layers are read."""
-    layers: dict[str, Layer] = {}
-    for parent in parents:
-        for path, slot in parent.slots.items():
-            if layers.setdefault(path, slot.layer) != slot.layer:
-                raise Incompatible(
-                    f"{parents[0].version.ref} and {parents[1].version.ref} give {path} different shapes",
-                    "one of them was made for another base",
-                    code="different-shapes",
-                )
-    return Plan("difference", METHODS[0], {}, parents, dict(sorted(layers.items())), "float32", "factors")
+    return Plan("difference", METHODS[0], {}, parents, common_layers(parents), "float32", "factors")
 
 
 def _measure(kitchen: Kitchen, path: str) -> LayerChange:

@@ -7,12 +7,11 @@ import math
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lftreg.composer.factors import pairs, widened
 from lftreg.composer.inspection import LayerReport, Totals, inspect
 from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, kept, one_blas_thread
 from lftreg.composer.layers import Pair
@@ -26,8 +25,12 @@ from lftreg.models.skeleton import build_skeleton
 from lftreg.registry import WEIGHTS, Registry
 from lftreg.tensors import Source, read_header
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 NAME = "lftreg_merged"
 PIECE = 1 << 22  # bytes
+_A = re.compile(r"(?<=\.lora_)(?P<kind>embedding_)?A(?P<end>\.weight)?$")
 PATH = re.compile(r"\.lora_(embedding_)?[AB](\.weight)?$")
 
 
@@ -175,6 +178,20 @@ def _share(parent: Parent, key: str) -> float:
     return math.sqrt(abs(ratio)) * (-1 if ratio < 0 and "_B" in key else 1)
 
 
+def _pairs(keys: Iterable[str]) -> list[tuple[str, str]]:
+    """The names of every A and its B in a PEFT state dict, sorted."""
+    return [(key, _A.sub(r"\g<kind>B\g<end>", key)) for key in sorted(keys) if _A.search(key)]
+
+
+def _widened(factor: Tensor, rank: int, axis: int) -> Tensor:
+    """A factor with zeros up to `rank`: a file has one rank for all layers, or PEFT cannot load it."""
+    import torch
+
+    shape = list(factor.shape)
+    shape[axis] = rank - shape[axis]
+    return torch.cat([factor, factor.new_zeros(shape)], axis) if shape[axis] > 0 else factor
+
+
 def _config(plan: Plan, made: Any) -> dict[str, Any]:
     """PEFT's configuration of the result, with the targets that its parents had."""
     return plain_config(made, plan.base.id) | {
@@ -194,9 +211,9 @@ def _factors(plan: Plan, model: Any, config: Mapping[str, Any]) -> dict[str, Any
     path_of = {keys_of(layer)[0]: path for path, layer in plan.layers.items()}
     dtype = getattr(torch, plan.dtype)
     tensors = dict(made)
-    for a, b in pairs(made):
+    for a, b in _pairs(made):
         rank = settings.rank(path_of.get(a, a))
-        tensors[a], tensors[b] = widened(made[a], rank, 0), widened(made[b], rank, 1)
+        tensors[a], tensors[b] = _widened(made[a], rank, 0), _widened(made[b], rank, 1)
     tensors = {key: tensor.to(dtype).contiguous() for key, tensor in sorted(tensors.items())}
     broken = next((key for key, tensor in tensors.items() if not bool(tensor.isfinite().all())), None)
     if broken is not None:

@@ -96,7 +96,7 @@ def make_plan(
     if name is not None:
         registry.check_name(name)
     found = tuple(_find(weighted, registry))
-    layers = _common_layers(found)
+    layers = common_layers(found)
     rules = rules_for(tables, [(p.version.name, p.version.ref) for p in found]) if tables else []
     found = _weigh(found, rules, normalise, list(layers))
     _check_weights(found, layers)
@@ -179,7 +179,7 @@ def _check_weights(parents: Sequence[Parent], layers: Mapping[str, Layer]) -> No
         )
 
 
-def _common_layers(parents: Sequence[Parent]) -> dict[str, Layer]:
+def common_layers(parents: Sequence[Parent]) -> dict[str, Layer]:
     """Every layer that any parent adapts. Two that differ about a layer cannot be of one base."""
     layers: dict[str, Layer] = {}
     holders: dict[str, Parent] = {}

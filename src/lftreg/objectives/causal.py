@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.chat import Chat
-from lftreg.objectives.padding import by_row, padded
+from lftreg.objectives.padding import padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
+from lftreg.objectives.tokens import OfTokens
 from lftreg.plugins.types import Example, Message
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 OPENING = 6  # tokens; about four words
 
 
-class Causal:
+class Causal(OfTokens):
     """Answers and their stop tokens are learned, prompts are not; of a bare text, all of it.
 
     `prompt_dropout` is the share of a prompt's words that each pass leaves out anew; `opening_weight` is
@@ -66,22 +67,13 @@ class Causal:
         """
         import torch.nn.functional as F
 
-        logits, labels, learned = self._predicted(model, rows)
+        logits, labels, learned = self.predicted(model, rows)
         if self.opening_weight == 1 or not model.training:
             return F.cross_entropy(logits, labels[learned], reduction="sum")
         losses = F.cross_entropy(logits, labels[learned], reduction="none")
         return (losses * _weights(learned, self.opening_weight)[learned]).sum()
 
-    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        import torch.nn.functional as F
-
-        logits, labels, learned = self._predicted(model, rows)
-        return by_row(F.cross_entropy(logits, labels[learned], reduction="none"), learned)
-
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
-        return None
-
-    def _predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (learned tokens, vocabulary); what follows each token, and whether it is learned."""
         ids = padded([row.ids for row in rows], self.chat.pad_id, model.device)
         labels = padded([row.labels for row in rows], IGNORED, model.device)[:, 1:]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import pad_id_of, passage_of
-from lftreg.objectives.padding import attended, by_row, padded
+from lftreg.objectives.padding import attended, padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
+from lftreg.objectives.tokens import OfTokens
 from lftreg.plugins.types import Example
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SHARE = 0.15  # of the tokens of a text that are learned in one pass
 HIDDEN, SWAPPED = 0.8, 0.1  # of these, shares that become the mask, and another token
 
 
-class Masked:
+class Masked(OfTokens):
     """Masked language modelling (Devlin et al. 2019, arXiv 1810.04805), with new masks in every pass."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -52,23 +53,7 @@ class Masked:
     def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
         return self.each_pass(rows, seed=0)
 
-    def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        """Cross entropy summed over the hidden tokens."""
-        import torch.nn.functional as F
-
-        logits, labels, learned = self._predicted(model, rows)
-        return F.cross_entropy(logits, labels[learned], reduction="sum")
-
-    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        import torch.nn.functional as F
-
-        logits, labels, learned = self._predicted(model, rows)
-        return by_row(F.cross_entropy(logits, labels[learned], reduction="none"), learned)
-
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
-        return None
-
-    def _predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (learned tokens, vocabulary); the labels, and which of them are learned."""
         ids = [row.ids for row in rows]
         labels = padded([row.labels for row in rows], IGNORED, model.device)

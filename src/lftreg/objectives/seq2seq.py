@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import answer_ids, pad_id_of, source_ids
-from lftreg.objectives.padding import attended, by_row, padded
+from lftreg.objectives.padding import attended, padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
+from lftreg.objectives.tokens import OfTokens
 from lftreg.plugins.types import Example, Message
 
 if TYPE_CHECKING:
     import torch
 
 
-class Seq2Seq:
+class Seq2Seq(OfTokens):
     """A row's ids go to the encoder, its labels are the last answer and the token that ends it."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -42,23 +43,7 @@ class Seq2Seq:
     def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
         return rows
 
-    def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        """Cross entropy summed over the tokens of the answers."""
-        import torch.nn.functional as F
-
-        logits, labels, learned = self._predicted(model, rows)
-        return F.cross_entropy(logits, labels[learned], reduction="sum")
-
-    def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        import torch.nn.functional as F
-
-        logits, labels, learned = self._predicted(model, rows)
-        return by_row(F.cross_entropy(logits, labels[learned], reduction="none"), learned)
-
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
-        return None
-
-    def _predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (learned tokens, vocabulary); the labels, and which of them are learned."""
         sources = [row.ids for row in rows]
         labels = padded([row.labels for row in rows], IGNORED, model.device)
