@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lftreg import __version__
 from lftreg.composer.outputs import whole_output
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.weighing import read_weights
@@ -50,7 +51,7 @@ def write_recipe(made: Version) -> bytes:
             {"name": p.ref, "digest": f"sha256:{p.digest}", "weight": p.weight} for p in recipe.parents
         ],
         "relative_error": recipe.relative_error,
-        "versions": {name: _version(name) for name in ("lftreg", *_LIBRARIES[engine])},
+        "versions": {"lftreg": __version__} | {name: version(name) for name in _LIBRARIES[engine]},
     }
     return (json.dumps(document, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
 
@@ -60,13 +61,6 @@ def save_recipe(made: Version, output: Path) -> None:
     content = write_recipe(made)
     with whole_output(output) as place:
         place.write_bytes(content)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

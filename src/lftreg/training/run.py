@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lftreg import __version__
 from lftreg.errors import InvalidData, LftregError, UsageError
 from lftreg.models.base import FoundBase, find_base
 from lftreg.models.configs import plain_config
@@ -267,8 +268,9 @@ def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: R
 
 
 def _libraries() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return versions | {"python": platform.python_version()}
+    # lftreg by itself: run from a checkout it has no metadata.
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES if name != "lftreg"}
+    return {"lftreg": __version__, **versions, "python": platform.python_version()}
 
 
 def _tidy(alpha: float | None) -> float | int:
