@@ -69,7 +69,14 @@ def test_nobody_to_ask() -> None:
         Output(ask=False).confirm("Really?")
 
 
-def test_progress_in_a_log_is_a_line_for_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_in_a_log_is_a_line_for_every_tenth(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Output().progress("quick", 200) as progress:
+        for step in range(1, 201):
+            progress.update(step)
+    assert capsys.readouterr().err == ""  # done before anybody could read it
+    monkeypatch.setattr("lftreg.cli.progress.SHORT", 0.0)
     with Output().progress("training", 200) as progress:
         for step in range(1, 201):
             progress.update(step, note=f"loss {step}")

@@ -105,24 +105,26 @@ def test_lots_are_those_of_seed_layer_and_adapter() -> None:
     assert (first > 0).mean() == pytest.approx(0.3, abs=0.04)
     for other in ((2, "layer", "digest"), (1, "other", "digest"), (1, "layer", "another")):
         assert not np.array_equal(first, lots((40, 50), 0.3, *other))
+    # What the others bring makes the space larger, and changes no lot.
+    assert np.array_equal(lots((60, 90), 0.3, 1, "layer", "digest")[:40, :50], first)
     # Known bytes: another generator, or another key, would be another method.
     assert np.flatnonzero(lots((1, 24), 0.5, 0, "layer", "digest")[0]).tolist() == KNOWN
 
 
-KNOWN = [0, 2, 3, 6, 8, 9, 10, 13, 19]
+KNOWN = [1, 3, 4, 6, 8, 9, 11, 17, 23]
 
 
 @pytest.mark.parametrize("method", CORE)
-def test_neither_order_nor_company_changes_what_is_drawn(kitchen: Kitchen, pair: Pair, method: str) -> None:
+def test_the_order_of_parents_changes_nothing(kitchen: Kitchen, pair: Pair, method: str) -> None:
     there = compose(["a:0.7", "b:0.3"], registry=kitchen.registry, method=method, rank="full")
     back = compose(["b:0.3", "a:0.7"], registry=kitchen.registry, method=method, rank="full", name="back")
     assert there.digest == back.digest
 
 
 def test_what_ties_leaves_out_is_what_conflicts(kitchen: Kitchen, pair: Pair) -> None:
-    """In the core space less is lost than factor by factor, or entry by entry of the full update."""
+    """In the core space less is lost than factor by factor."""
     errors = {}
-    for method in ("ties", "ties_svd", "ties_core", "knots"):
+    for method in ("ties", "ties_core", "knots"):
         made = compose(["a:0.7", "b:0.3"], registry=kitchen.registry, method=method, name=method)
         assert made.recipe is not None
         errors[method] = made.recipe.relative_error

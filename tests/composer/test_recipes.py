@@ -87,6 +87,16 @@ def changed(document: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
         (("options", "engine"), "steam", "unknown-engine"),
         (("options", "spice"), 1, "unknown-option"),
         (("options", "layer_weights"), [{"nothing": 1.0}, {}], "weights-pattern"),
+        (("options", "layer_weights"), 5, "recipe"),
+        (("options", "layer_weights"), [{}], "recipe"),
+        (("options", "layer_weights"), [{"mlp": "x"}, {}], "weights-file"),
+        (("options", "normalise"), "no", "recipe"),
+        (("parents", 0, "weight"), 10**400, "recipe"),
+        (("digest",), "", "recipe"),
+        (("digest",), None, "recipe"),
+        (("versions",), [1, 2], "recipe"),
+        (("options",), None, "recipe"),
+        (("parents",), 7, "recipe"),
     ],
 )
 def test_a_recipe_that_is_none_or_gives_something_else(

@@ -84,6 +84,23 @@ def test_what_is_refused(kitchen: Kitchen, pair: tuple[Version, Version], tmp_pa
     assert len(kitchen.registry.list()) == 2
 
 
+def test_what_a_later_table_says_again_is_said_last() -> None:
+    tables = read_weights({"*": {"mlp": 0.5, "layers.0-3": 0.25}, "a": {"mlp": 1.0}})
+    one, two = rules_for(tables, [("a", "a@1"), ("b", "b@1")])
+    assert layer_factors(one, PATHS)["model.layers.0.mlp.up_proj"] == 1.0
+    assert layer_factors(two, PATHS)["model.layers.0.mlp.up_proj"] == 0.25
+
+
+def test_a_parent_whose_name_is_a_place(kitchen: Kitchen) -> None:
+    kitchen.parent("2", 1)
+    kitchen.parent("b", 2)
+    with pytest.raises(LftregError, match="another") as told:
+        compose(["2", "b"], weights={"2": {"mlp": 0.5}}, registry=kitchen.registry)
+    assert told.value.hint == "write its REF: 2@1"
+    compose(["2", "b"], weights={"2@1": {"mlp": 0.5}}, registry=kitchen.registry)
+    compose(["b", "2"], weights={"2": {"mlp": 0.5}}, registry=kitchen.registry)  # its place is its own
+
+
 def test_a_file_that_is_not_there(pair: tuple[Version, Version], registry: Registry) -> None:
     with pytest.raises(LftregError, match="no preset") as told:
         compose(["a", "b"], weights="crossfaed", registry=registry)

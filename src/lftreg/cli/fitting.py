@@ -25,7 +25,7 @@ def find_weights(
     """Fit, and say how the result compares with everything else on rows that it never saw."""
     from lftreg.composer.fitting.fit import STEPS, fit_weights
 
-    with context.out.progress("fitting", None) as progress:
+    with context.out.progress("fitting", STEPS) as progress:
         fitted = fit_weights(
             parents,
             files,
@@ -50,7 +50,7 @@ def _show(context: Context, fitted: Fitted) -> None:
     columns = (
         Column("on held-out rows"),
         Column(f"nats a {fitted.unit}", right=True),
-        Column("less than the best single by", right=True),
+        Column("difference to the best single", right=True),
     )
     rows = [[one.name, f"{one.loss:.3f}", _interval(one)] for one in fitted.compared]
     print_table(context.out.err, columns, rows)
@@ -62,8 +62,5 @@ def _show(context: Context, fitted: Fitted) -> None:
 
 
 def _interval(one: Compared) -> str:
-    """A difference as its 95 % interval, positive where the candidate is better."""
-    if one.ci95 is None:
-        return "best single"
-    low, high = one.ci95
-    return f"{-high:+.3f} to {-low:+.3f}"
+    """A difference as its 95 % interval, below 0 where the candidate is better."""
+    return "best single" if one.ci95 is None else f"{one.ci95[0]:+.3f} to {one.ci95[1]:+.3f}"

@@ -41,7 +41,7 @@ STUBS = (
     _stub("lineage", "Find", "Show what a version was made from."),
     _stub("domains", "Find", "List the domains that adapters can be trained on."),
     _stub("targets", "Find", "List the model families and their presets of target modules."),
-    _stub("methods", "Find", "List the ways to compose adapters."),
+    _stub("methods", "Find", "List the ways to compose adapters, or explain one."),
     _stub("tag", "Label", "Show, set or remove the tags of a version."),
     _stub("alias", "Label", "Name a version, such as prod, and move the name later."),
     _stub("verify", "Keep", "Check stored files against their digests."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -133,9 +133,10 @@ def compare(a: Version, b: Version, registry: Registry, listen: Listener = silen
         kitchen = Kitchen(_plan(parents), stack)
         paths = list(kitchen.plan.layers)
         measured = []
-        for layer in ahead(lambda path: _measure(kitchen, path), paths, kitchen.threads):
-            measured.append(layer)
-            listen("comparing", len(measured))
+        with closing(ahead(lambda path: _measure(kitchen, path), paths, kitchen.threads)) as layers:
+            for layer in layers:
+                measured.append(layer)
+                listen("comparing", len(measured))
         return Comparison(tuple(measured))
 
 

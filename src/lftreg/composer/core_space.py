@@ -68,7 +68,9 @@ def _basis(gram: Doubles) -> tuple[Doubles, Doubles]:
     import numpy as np
 
     values, vectors = np.linalg.eigh(gram)
-    kept = values > NEGLIGIBLE * max(float(values[-1]), 0.0)
+    kept = values > NEGLIGIBLE * max(
+        float(values[-1]), 0.0
+    )  # none, where every parent leaves the layer alone
     roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
     return roots[:, None] * vectors.T, vectors / roots
 
@@ -109,14 +111,18 @@ def elected(values: Sequence[Doubles], weights: Sequence[float], by: str = "tota
     return made
 
 
-def lots(shape: tuple[int, ...], density: float, seed: int, path: str, digest: str) -> Doubles:
+def lots(shape: tuple[int, int], density: float, seed: int, path: str, digest: str) -> Doubles:
     """1/density for a share of `density` of all entries, by lot, and 0 for the others.
 
-    The lots of an entry depend on the seed, the layer, the adapter and nothing else (a counter-based
-    generator, Philox): not on the other parents, their order, threads, or what was drawn before.
+    Every row is drawn by a counter-based generator (Philox) of its own, so the lots of an entry depend on the
+    seed, the layer, the adapter and the entry's place: not on how large the space is, which is for the other
+    parents to say, nor on threads, or on what was drawn before.
     """
     import numpy as np
 
-    key = hashlib.sha256(f"{seed}\n{path}\n{digest}".encode()).digest()
-    dice = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
-    return (dice.random(shape) < density) / density
+    rows = []
+    for row in range(shape[0]):
+        key = hashlib.sha256(f"{seed}\n{path}\n{digest}\n{row}".encode()).digest()
+        dice = np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little")))
+        rows.append(dice.random(shape[1]))
+    return (np.array(rows).reshape(shape) < density) / density

@@ -57,6 +57,12 @@ def choose(method: Method, engine: str, options: Mapping[str, Any], parents: Seq
                 f"leave --engine out, or use --engine {can[0]}",
                 code="engine-method",
             )
+        if engine == "peft" and "factors" in can and options.get("rank") in ("auto", "full"):
+            raise UsageError(
+                f"PEFT's {method.name} knows no rank {options['rank']!r}, only numbers",
+                "leave --engine out: the factors engine does",
+                code="engine-method",
+            )
         return Choice(engine)
     if len(can) == 1:
         return Choice(can[0], None if can[0] == "peft" else f"{method.name} is a method of this engine only")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from lftreg.composer import wide
@@ -20,7 +20,7 @@ from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.lowrank import Spectrum, cut, decompose
 from lftreg.composer.parents import check_whole, keys_of
 from lftreg.composer.plan import Plan
-from lftreg.errors import Incompatible
+from lftreg.errors import Incompatible, InvalidData
 from lftreg.models.skeleton import Layer
 from lftreg.registry import Registry
 from lftreg.tensors import NAMES, from_float32, header_bytes, to_float32
@@ -50,19 +50,26 @@ def run(
         keep_freed_memory()
         stack.enter_context(one_blas_thread())
         kitchen = Kitchen(plan, stack)
-        rank = _rank(kitchen, listen)
-        config = config_of(plan, rank)
         with registry.blobs.streaming() as stream, ThreadPoolExecutor(1) as checker:
             checked = [checker.submit(check_whole, parent, registry) for parent in distinct(plan)]
             try:
+                rank = _rank(kitchen, listen)
                 stream.write(_header(plan, rank))
                 totals = _write(kitchen, rank, stream.write, listen, measure)
-                for one in checked:
-                    one.result()
-                return kept(stream, config, totals, check)
-            finally:
+            except InvalidData:
+                _await(checked)  # numbers that are none may be damage, which is the better thing to tell
+                raise
+            except BaseException:
                 for one in checked:
                     one.cancel()
+                raise
+            _await(checked)
+            return kept(stream, config_of(plan, rank), totals, check)
+
+
+def _await(checked: Sequence[Future[None]]) -> None:
+    for one in checked:
+        one.result()
 
 
 def _rank(kitchen: Kitchen, listen: Listener) -> int:
@@ -86,7 +93,8 @@ def _rank(kitchen: Kitchen, listen: Listener) -> int:
         c = np.ones(pair.rank) if pair.c is None else pair.c
         return decompose(grams_of(pair.b, pair.a), c).spectrum
 
-    spectra = list(ahead(spectrum, list(plan.layers), kitchen.threads))
+    with closing(ahead(spectrum, list(plan.layers), kitchen.threads)) as found:
+        spectra = list(found)
     loss = 0.0 if wanted == "full" else float(plan.options.get("max_error", LOSS))
     return smallest_rank(spectra, loss)
 
@@ -167,18 +175,17 @@ def _write(
         return a, b, inspect(stack, written, parents, grams, spectrum)
 
     threads = kitchen.threads if _largest(kitchen) <= LARGE or not plan.method.streams else 1
-    for number, (path, done) in enumerate(
-        zip(plan.layers, ahead(layer, list(plan.layers), threads), strict=True), start=1
-    ):
-        if done is None:
-            totals.layers.append(_wide(kitchen, path, rank, write))
-        else:
-            a, b, report = done
-            write(a)
-            write(b)
-            if report is not None:
-                totals.layers.append(report)
-        listen("adding up", number)
+    with closing(ahead(layer, list(plan.layers), threads)) as made:
+        for number, (path, done) in enumerate(zip(plan.layers, made, strict=True), start=1):
+            if done is None:
+                totals.layers.append(_wide(kitchen, path, rank, write))
+            else:
+                a, b, report = done
+                write(a)
+                write(b)
+                if report is not None:
+                    totals.layers.append(report)
+            listen("adding up", number)
     return totals
 
 
@@ -220,7 +227,7 @@ def _rounded(values: Floats, dtype: str, path: str, plan: Plan) -> Any:
     if not math.isfinite(float(np.vdot(back, back))) and not np.isfinite(back).all():
         raise Incompatible(
             f"the result does not fit {plan.dtype}: {path} overflows",
-            "smaller weights, or --dtype float32",
+            "smaller weights" if plan.dtype == "float32" else "smaller weights, or --dtype float32",
             code="overflow",
         )
     return made

@@ -68,26 +68,38 @@ def inspect(
     """
     if stack.c.size > EXACT_UP_TO:
         return probed(stack, made, parents)
-    grams, products, norm2 = _products(stack, grams)
+    kept = _keeps_b(stack, made)
+    grams, products, norm2 = _products(stack, grams, quick=kept)
     if spectrum is None:
         spectrum = spectrum_of(grams, stack.c)
     return LayerReport(
         stack.path,
         (stack.b.shape[0], stack.a.shape[1]),
         math.sqrt(max(0.0, norm2)),
-        _error(stack, made, grams, norm2),
+        _error(stack, made, grams, norm2, kept),
         _inner(stack, products, parents),
         _conflict(stack),
         spectrum,
     )
 
 
-def _products(stack: Stack, grams: Grams | None) -> tuple[Grams, Doubles, float]:
+def _keeps_b(stack: Stack, made: Pair) -> bool:
+    """Whether a result has the parents' own B, and zeros beside it."""
+    import numpy as np
+
+    rank = stack.c.size
+    return bool(
+        made.b.shape[1] >= rank and np.array_equal(made.b[:, :rank], stack.b) and not made.a[rank:].any()
+    )
+
+
+def _products(stack: Stack, grams: Grams | None, quick: bool) -> tuple[Grams, Doubles, float]:
     """Gram matrices, their product entry by entry, and the squared norm of the weighted sum.
 
-    Large layers are looked at quickly first; parents that nearly cancel each other need all figures.
+    With `quick` large layers are looked at in float32 first: enough for a result whose error is a difference
+    that was taken already. Parents that nearly cancel each other need all figures even then.
     """
-    if grams is None and stack.b.size + stack.a.size > SMALL:
+    if quick and grams is None and stack.b.size + stack.a.size > SMALL:
         grams = quick_grams(stack.b, stack.a)
         products = grams.b * grams.a
         norm2 = float(stack.c @ products @ stack.c)
@@ -111,12 +123,12 @@ def _settled(norm2: float, products: Doubles, c: Doubles) -> float:
     return norm2 if norm2 > 1e-14 * _scale(products, c) else 0.0
 
 
-def _error(stack: Stack, made: Pair, grams: Grams, norm2: float) -> float:
+def _error(stack: Stack, made: Pair, grams: Grams, norm2: float, kept: bool) -> float:
     """The distance of what was made from the weighted sum."""
     import numpy as np
 
     rank, c = stack.c.size, np.ones(made.rank) if made.c is None else made.c
-    if made.b.shape[1] >= rank and np.array_equal(made.b[:, :rank], stack.b) and not made.a[rank:].any():
+    if kept:
         # B is the parents' own, so the difference is B (A' - cA), and nothing is lost to cancellation.
         off = np.empty(stack.a.shape, np.float32)  # the difference itself is small: three figures will do
         for at in range(0, rank, 4):

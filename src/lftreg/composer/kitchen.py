@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -131,7 +132,8 @@ def keep_freed_memory() -> None:
     """Let glibc hold on to what is freed, for the next layer to use.
 
     It gives every array of a megabyte back to the system, which has to clear the pages anew for the next:
-    a third of the time of a composition. Elsewhere than on glibc nothing happens.
+    a third of the time of a composition. Elsewhere than on glibc nothing happens. It holds for the whole
+    process, and from then on: what is freed, up to 128 MiB, stays with it.
     """
     import ctypes
 
@@ -147,11 +149,34 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """BLAS in one thread: layers run side by side instead, and how a sum is split stays the same."""
-    import numpy as np  # first: what is not loaded cannot be limited
+    import numpy as np  # noqa: F401  # first: what is not loaded cannot be limited
     from threadpoolctl import threadpool_limits
 
-    with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1, "blas"):
+    # The limit is the whole process's: who comes first sets it, who leaves last takes it back.
+    with _BLAS.lock:
+        _BLAS.users += 1
+        if _BLAS.limits is None:
+            _BLAS.limits = threadpool_limits(1, "blas")
+    try:
         yield
+    finally:
+        with _BLAS.lock:
+            _BLAS.users -= 1
+            if not _BLAS.users:
+                _BLAS.limits.restore_original_limits()
+                _BLAS.limits = None
+
+
+class _Blas:
+    """Who computes with one thread of BLAS at the moment."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.limits: Any = None
+
+
+_BLAS = _Blas()
 
 
 def worker_threads() -> int:
@@ -161,16 +186,25 @@ def worker_threads() -> int:
     return max(1, min(allowed, int(wished) if wished.isdecimal() else 8, 8))
 
 
-def ahead(work: Callable[[str], Any], paths: Sequence[str], threads: int) -> Iterator[Any]:
-    """The results of some work in order, computed a little ahead and no further: memory stays small."""
+def ahead(work: Callable[[str], Any], paths: Sequence[str], threads: int) -> Generator[Any, None, None]:
+    """The results of some work in order, computed a little ahead and no further: memory stays small.
+
+    Close it, as in `with closing(ahead(...))`: what is being computed then ends before files are closed.
+    """
+    import numpy as np
+
+    def quietly(path: str) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):  # of one thread; overflows are looked for and told
+            return work(path)
+
     if threads == 1:
-        yield from map(work, paths)
+        yield from map(quietly, paths)
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="lftreg-layer") as pool:
         waiting: deque[Future[Any]] = deque()
         try:
             for path in paths:
-                waiting.append(pool.submit(work, path))
+                waiting.append(pool.submit(quietly, path))
                 if len(waiting) > threads + 1:
                     yield waiting.popleft().result()
             while waiting:

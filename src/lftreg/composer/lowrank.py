@@ -65,6 +65,8 @@ def decompose(grams: Grams, c: Doubles) -> Core:
     sb = _root(grams.b * np.outer(balance, balance))
     sa = _root(grams.a / np.outer(balance, balance))
     u, s, vt = np.linalg.svd((sb * c) @ sa.T)
+    if not s.size:  # nothing spans nothing
+        return Core(Spectrum(s, 0.0), np.zeros((len(c), 0)), np.zeros((0, len(c))))
     roots = np.zeros_like(s)
     np.divide(1.0, np.sqrt(s), out=roots, where=s > 1e-15 * s[0])
     left = (balance * c)[:, None] * (sa.T @ vt.T) * roots

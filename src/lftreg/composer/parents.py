@@ -79,7 +79,10 @@ def read_parent(version: Version, weight: float, registry: Registry) -> Parent:
     """
     settings = read_settings(registry.config(version), version.ref)
     file = registry.file(version, WEIGHTS)
-    header = read_header(file)
+    try:
+        header = read_header(file)
+    except InvalidData as error:  # it was whole when it was registered
+        raise _changed(version) from error
     slots = read_slots(header.tensors, settings, version.ref)
     return Parent(version, weight, settings, slots, _dtype(header.tensors, version.ref), file, header)
 
@@ -88,11 +91,15 @@ def check_whole(parent: Parent, registry: Registry) -> None:
     """Hash a parent's weights. Raises CheckFailed where they are not those that were registered."""
     file = next(file for file in parent.version.files if file.name == WEIGHTS)
     if not registry.blobs.is_whole(file.sha256):
-        raise CheckFailed(
-            f"the file of {parent.version.ref} is not what was registered: its sha256 has changed",
-            f"`lftreg verify {parent.version.ref}` tells more; train or import it again",
-            code="changed-file",
-        )
+        raise _changed(parent.version)
+
+
+def _changed(version: Version) -> CheckFailed:
+    return CheckFailed(
+        f"the file of {version.ref} is not what was registered: its sha256 has changed",
+        f"`lftreg verify {version.ref}` tells more; train or import it again",
+        code="changed-file",
+    )
 
 
 def read_slots(tensors: Mapping[str, TensorInfo], settings: Settings, who: str) -> dict[str, Slot]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
-import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +39,8 @@ def run(plan: Plan, registry: Registry, listen: Listener = silent, check: Check 
     for parent in distinct(plan):
         check_whole(parent, registry)
     listen("loading PEFT")
-    with tempfile.TemporaryDirectory(prefix="lftreg-") as folder:
-        file = Path(folder) / WEIGHTS
+    with registry.blobs.folder() as folder:
+        file = folder / WEIGHTS
         config = merge(plan, file)
         listen("measuring the error")
         totals = measured(plan, file, config)
@@ -67,7 +66,8 @@ def measured(plan: Plan, file: Path, config: Mapping[str, Any]) -> Totals:
             written = Pair(b, a, np.full(len(a), slots[path].scale))
             return inspect(kitchen.read(path), written, len(plan.parents))
 
-        return Totals(list(ahead(inspected, list(plan.layers), kitchen.threads)))
+        with closing(ahead(inspected, list(plan.layers), kitchen.threads)) as layers:
+            return Totals(list(layers))
 
 
 def merge(plan: Plan, file: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def make_plan(
     registry: Registry,
     host: Host,
     engine: str = "auto",
-    tables: Sequence[Table] = (),
+    tables: Sequence[Table] | Sequence[Rules] = (),
     normalise: bool = False,
 ) -> Plan:
     """Find the parents and check them against each other, the method and its options.
@@ -88,16 +88,16 @@ def make_plan(
     check_engine(engine)
     chosen = host.method(method)
     options = {name: value for name, value in options.items() if value is not None}
-    if "max_error" in options:
-        options = {"rank": "auto", **options}
     methods = [entry.value for entry in host.methods().values()]
     resolve_options(chosen, options, methods)  # what no engine takes is told before anything is opened
+    if "max_error" in options:
+        options = {"rank": "auto", **options}
     weighted = [parse_weighted(text) for text in parents]
     if name is not None:
         registry.check_name(name)
     found = tuple(_find(weighted, registry))
     layers = common_layers(found)
-    rules = rules_for(tables, [(p.version.name, p.version.ref) for p in found]) if tables else []
+    rules = _rules(tables, found)
     found = _weigh(found, rules, normalise, list(layers))
     _check_weights(found, layers)
     for need in chosen.needs:
@@ -135,6 +135,16 @@ def _find(weighted: Sequence[tuple[Ref, float]], registry: Registry) -> list[Par
     return [read_parent(v, w, registry) for v, w in zip(versions, weights, strict=True)]
 
 
+def _rules(tables: Sequence[Table] | Sequence[Rules], parents: Sequence[Parent]) -> list[Rules]:
+    """The rules of every parent: one mapping each already, or told by tables."""
+    if not tables:
+        return []
+    named = [table for table in tables if isinstance(table, Table)]
+    if named:
+        return list(rules_for(named, [(p.version.name, p.version.ref) for p in parents]))
+    return [own for own in tables if not isinstance(own, Table)]
+
+
 def _weigh(
     parents: tuple[Parent, ...], rules: Sequence[Rules], normalise: bool, paths: Sequence[str]
 ) -> tuple[Parent, ...]:
@@ -151,7 +161,7 @@ def _weigh(
     if normalise:
         for path in paths:
             total = math.fsum(own[path] for own in varied)
-            if not abs(total) > 1e-12:
+            if not abs(total) > 1e-12 * math.fsum(abs(own[path]) for own in varied):
                 raise UsageError(
                     f"the weights in {path} add up to 0, which nothing can be divided by",
                     "leave --normalise out, or give weights that do not cancel",
@@ -165,11 +175,12 @@ def _weigh(
 def _check_weights(parents: Sequence[Parent], layers: Mapping[str, Layer]) -> None:
     """Something must be left of some parent in some layer."""
     for path in layers:
-        sums: dict[str, float] = {}
+        weights: dict[str, list[float]] = {}
         for parent in parents:
             if path in parent.slots:
-                sums[parent.version.digest] = sums.get(parent.version.digest, 0.0) + parent.at(path)
-        if any(sums.values()):
+                weights.setdefault(parent.version.digest, []).append(parent.at(path))
+        # 0.1 + 0.2 - 0.3 is 3e-17 of something, and nothing.
+        if any(abs(math.fsum(w)) > 1e-12 * math.fsum(map(abs, w)) for w in weights.values()):
             break
     else:
         raise UsageError(

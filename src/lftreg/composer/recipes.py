@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Any
 from lftreg import __version__
 from lftreg.composer.outputs import whole_output
 from lftreg.composer.plan import Plan, make_plan
-from lftreg.composer.weighing import read_weights
+from lftreg.composer.weighing import rules_of
 from lftreg.errors import CheckFailed, InvalidData, NotFound, StorageError, UsageError
 from lftreg.plugins.host import Host
 from lftreg.registry import Registry, Version
 
 KIND = "lftreg-recipe"
 FORMAT = 1
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 LARGEST = 4_000_000  # bytes; that of two adapters has 1,000
 _LIBRARIES = {"factors": ("numpy",), "peft": ("peft", "torch")}
 # Options that are not the method's own.
@@ -66,19 +68,22 @@ def save_recipe(made: Version, output: Path) -> None:
 def read_recipe(path: Path) -> dict[str, Any]:
     """The document of a recipe's file. Raises NotFound, StorageError, or InvalidData for anything else."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST:,} bytes")
+        document = json.loads(content.decode("utf-8"))
         _check(document)
     except FileNotFoundError as error:
         raise NotFound(
             f"there is no file {str(path)!r}", "`lftreg export REF --recipe` writes one"
         ) from error
     except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}", "give a file that can be") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidData(
-            f"{path.name} is no recipe of lftreg ({error})",
+            f"{path.name} is no recipe of lftreg ({why})",
             "`lftreg export REF --recipe` writes one",
             code="recipe",
         ) from error
@@ -86,20 +91,34 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _check(document: Any) -> None:
+    """Raises ValueError, or what a missing or strange field raises by itself."""
     if document["kind"] != KIND:
         raise ValueError(f"its kind is {document['kind']!r:.40}")
     if document["format"] != FORMAT:
         raise ValueError(f"format {document['format']!r:.20} is that of another lftreg")
-    if not isinstance(document["method"], str) or not isinstance(document["options"], dict):
-        raise ValueError("its method or its options are missing")
+    options = document["options"]
+    if not isinstance(document["method"], str) or not isinstance(options, dict):
+        raise ValueError("its method or its options are something else")
+    if not isinstance(options.get("normalise", False), bool):
+        raise ValueError("normalise is neither true nor false")
     for parent in document["parents"]:
-        digest, weight = parent["digest"], parent["weight"]
-        if not isinstance(digest, str) or not digest.startswith("sha256:") or len(digest) != 71:
-            raise ValueError(f"{digest!r:.80} is no digest")
+        _check_digest(parent["digest"])
+        weight = parent["weight"]
         if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
             raise ValueError(f"{weight!r:.40} is no weight")
     if not document["parents"]:
         raise ValueError("it has no parents")
+    rules = options.get("layer_weights") or []
+    if not isinstance(rules, list) or len(rules) not in (0, len(document["parents"])):
+        raise ValueError("layer_weights is not a list with one entry for each parent")
+    _check_digest(document["digest"])
+    if not isinstance(document.get("versions", {}), dict):
+        raise ValueError("versions is no object")
+
+
+def _check_digest(digest: Any) -> None:
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r:.80} is no digest")
 
 
 def plan_recipe(document: Mapping[str, Any], name: str | None, registry: Registry, host: Host) -> Plan:
@@ -110,7 +129,7 @@ def plan_recipe(document: Mapping[str, Any], name: str | None, registry: Registr
     options = dict(document["options"])
     parents = [_found(parent, registry) for parent in document["parents"]]
     rules = options.get("layer_weights") or []
-    tables = {str(at + 1): own for at, own in enumerate(rules) if own}
+    tables = [rules_of(own, "layer_weights") for own in rules]
     return make_plan(
         [f"{one.ref}:{float(p['weight'])!r}" for one, p in zip(parents, document["parents"], strict=True)],
         name=name or str(document.get("name") or "recipe"),
@@ -120,7 +139,7 @@ def plan_recipe(document: Mapping[str, Any], name: str | None, registry: Registr
         registry=registry,
         host=host,
         engine=str(options.get("engine", "auto")),
-        tables=read_weights(tables) if tables else (),
+        tables=tables,
         normalise=bool(options.get("normalise")),
     )
 
@@ -139,8 +158,8 @@ def _found(parent: Mapping[str, Any], registry: Registry) -> Version:
 
 def hold_to(document: Mapping[str, Any], digest: str) -> None:
     """Raises CheckFailed where a result is not the one that the recipe tells of."""
-    wanted = str(document.get("digest", "")).removeprefix("sha256:")
-    if wanted and digest != wanted:
+    wanted = str(document["digest"]).removeprefix("sha256:")
+    if digest != wanted:
         made_by = ", ".join(f"{k} {v}" for k, v in dict(document.get("versions") or {}).items())
         raise CheckFailed(
             f"the recipe gives {digest[:12]} here, and gave {wanted[:12]} where it was written ({made_by})",

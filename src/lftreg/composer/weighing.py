@@ -73,12 +73,17 @@ _HINT = 'write a table a parent: [support], and rules such as "layers.0-7" = 0.5
 def _tables(content: Mapping[str, Any], where: str) -> tuple[Table, ...]:
     tables = []
     for parent, rules in content.items():
-        if not isinstance(rules, Mapping):
-            raise InvalidData(f"{parent} in {where} is no table of rules", _HINT, code="weights-file")
-        tables.append(Table(str(parent), {str(k): _rule(str(k), v, where) for k, v in rules.items()}))
+        tables.append(Table(str(parent), rules_of(rules, f"{parent} in {where}")))
     if not any(table.rules for table in tables):
         raise InvalidData(f"{where} holds no rule", _HINT, code="weights-file")
     return tuple(tables)
+
+
+def rules_of(rules: Any, where: str) -> Rules:
+    """The rules for one parent. Raises InvalidData for anything else."""
+    if not isinstance(rules, Mapping):
+        raise InvalidData(f"{where} is no table of rules", _HINT, code="weights-file")
+    return {str(pattern): _rule(str(pattern), value, where) for pattern, value in rules.items()}
 
 
 def _rule(pattern: str, value: Any, where: str) -> Rule:
@@ -106,19 +111,24 @@ def rules_for(tables: Sequence[Table], names: Sequence[tuple[str, str]]) -> list
     """
     found: list[dict[str, Rule]] = [{} for _ in names]
     for table in tables:
-        holders = [
-            at
-            for at, (name, ref) in enumerate(names)
-            if table.parent in ("*", name, ref) or table.parent == str(at + 1)
-        ]
+        holders = [at for at, pair in enumerate(names) if table.parent in ("*", str(at + 1), *pair)]
         if not holders:
             raise UsageError(
-                f"the weights speak of {table.parent!r}, which is none of the parents",
-                f"parents: {', '.join(ref for _, ref in names)}",
+                f"the weights speak of {table.parent!r}, and no parent has that name, REF or place",
+                f"parents: {', '.join(f'{at} {ref}' for at, (_, ref) in enumerate(names, start=1))}",
+                code="weights-parent",
+            )
+        named = [at for at in holders if table.parent in names[at]]
+        if table.parent.isdecimal() and named and named != holders:
+            raise UsageError(
+                f"the weights speak of {table.parent!r}, which is the name of one parent and the place of another",
+                f"write its REF: {names[named[0]][1]}",
                 code="weights-parent",
             )
         for at in holders:
-            found[at].update(table.rules)
+            for pattern, rule in table.rules.items():
+                found[at].pop(pattern, None)  # what is said again is said last
+                found[at][pattern] = rule
     return found
 
 

@@ -6,14 +6,14 @@ was killed and when; what a killed process leaves in the scratch folder is garba
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,6 +60,17 @@ class Blobs:
                 yield stream
             finally:
                 stream.stop()
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A folder for files in the making, gone at the end; what a killed process leaves is garbage."""
+        try:
+            self._home.scratch.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(dir=self._home.scratch)
+        except OSError as error:
+            raise _refused(error) from error
+        with folder as name:
+            yield Path(name)
 
     def open(self, sha256: str) -> Path:
         """The path of a blob that must be there. Raises CheckFailed where it is not."""
@@ -126,6 +137,7 @@ class Stream:
         self._digest = hashlib.sha256()
         self._size = self._sent = 0
         self._syncing = ThreadPoolExecutor(1, thread_name_prefix="lftreg-sync")
+        self._synced: list[Future[None]] = []
         self._pieces: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
         self._waiting, self._room = 0, threading.Condition()
         self._thread = threading.Thread(target=self._hash, name="lftreg-hasher", daemon=True)
@@ -143,11 +155,13 @@ class Stream:
         if self._size - self._sent > SENT_AT_ONCE:  # to the disk, while there is more to compute
             self._sent = self._size
             self._file.flush()
-            self._syncing.submit(os.fsync, self._file.fileno())
+            self._synced.append(self._syncing.submit(os.fsync, self._file.fileno()))
 
     def finished(self) -> str:
         """The sha256 of all that was written, once nothing more comes."""
         self.stop()
+        for one in self._synced:
+            one.result()  # a system tells of a failed write once, and to whoever asks first
         return self._digest.hexdigest()
 
     def keep(self) -> Blob:
@@ -179,10 +193,6 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _refused(error: OSError) -> StorageError:
-    free = shutil.disk_usage("/").free if error.errno == 28 else None
-    hint = (
-        "free some space; nothing was registered"
-        if free is not None
-        else "check its permissions, or use --home"
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    hint = "free some space; nothing was registered" if full else "check its permissions, or use --home"
     return StorageError(f"{error.filename or 'the home'} cannot be written: {error.strerror}", hint)

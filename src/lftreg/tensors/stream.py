@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftreg.errors import CheckFailed
+from lftreg.errors import CheckFailed, StorageError
 from lftreg.tensors.header import SIZES, Header, TensorInfo, read_header
 
 if TYPE_CHECKING:
@@ -81,12 +81,17 @@ class Source:
         return made
 
     def _fill(self, buffer: Any, offset: int) -> None:
-        handle = self._handle if self._handle >= 0 else self._open()
         try:
-            self._fill_from(handle, memoryview(buffer).cast("B"), offset)
-        finally:
-            if handle != self._handle:
-                os.close(handle)
+            handle = self._handle if self._handle >= 0 else self._open()
+            try:
+                self._fill_from(handle, memoryview(buffer).cast("B"), offset)
+            finally:
+                if handle != self._handle:
+                    os.close(handle)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} cannot be read: {error.strerror}", "check the disk and its permissions"
+            ) from error
 
     def _fill_from(self, handle: int, view: memoryview, offset: int) -> None:
         done = 0

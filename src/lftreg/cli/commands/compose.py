@@ -216,7 +216,12 @@ def _recipe(
     from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
 
     name = given.pop("name")
-    besides = [key for key, value in given.items() if value and value != DEFAULTS.get(key)]
+    nothing = (None, False, ())
+    besides = [
+        k
+        for k, v in given.items()
+        if not any(v is one or v == () for one in nothing) and v != DEFAULTS.get(k)
+    ]
     if parents or besides:
         raise UsageError(
             f"a recipe holds all there is to say, and {(*parents, *besides)[0]} is given beside it",
@@ -247,14 +252,15 @@ def _merged(options: dict[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
 def _render(version: Version, report: Report, seconds: float, console: Console) -> None:
     recipe = version.recipe
     assert recipe is not None
-    shown = {key: value for key, value in recipe.options.items() if key not in ("engine", "layer_weights")}
+    hidden = ("engine", "layer_weights", "normalise")
+    shown = {key: value for key, value in recipe.options.items() if key not in hidden}
     options = "".join(f", {key} {value}" for key, value in shown.items())
     print_fields(
         console,
         {
             "composed": f"{version.ref}  {short(version.digest)}  {size(version.bytes)}",
             "parents": "\n".join(f"{p.weight:g} × {p.ref}  {short(p.digest)}" for p in recipe.parents),
-            "weights": "by layer" if "layer_weights" in recipe.options else None,
+            "weights": _weights(recipe),
             "method": f"{recipe.method}{options}",
             "rank": f"{version.rank}{_served(version.rank)}",
             "energy": _energy(report),
@@ -263,6 +269,14 @@ def _render(version: Version, report: Report, seconds: float, console: Console) 
             "took": f"{seconds:.1f} s, {recipe.options.get('engine')}",
         },
     )
+
+
+def _weights(recipe: Recipe) -> str | None:
+    """What became of the weights that stand beside the parents."""
+    by_layer, total = "layer_weights" in recipe.options, sum(parent.weight for parent in recipe.parents)
+    if not recipe.options.get("normalise"):
+        return "times what the rules give each layer" if by_layer else None
+    return "by layer, divided by their sum there" if by_layer else f"divided by their sum, {total:g}"
 
 
 def _served(rank: int) -> str:

@@ -13,6 +13,7 @@ import click
 from lftreg.cli.command import define
 from lftreg.cli.complete import REF
 from lftreg.cli.context import Context
+from lftreg.errors import UsageError
 
 if TYPE_CHECKING:
     from lftreg.registry import Registry, Version
@@ -84,11 +85,9 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     "--format",
     "format_",
     type=click.Choice(list(FORMATS)),
-    default="peft",
-    show_default=True,
-    help="What to write.",
+    help="What to write; peft if left out.",
 )
-@click.option("--recipe", "format_", flag_value="recipe", help="The same as --format recipe.")
+@click.option("--recipe", is_flag=True, help="The same as --format recipe.")
 @click.option(
     "--output",
     "-o",
@@ -97,7 +96,7 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     metavar="PATH",
     help="The folder or file to make.",
 )
-def command(context: Context, ref: str, format_: str, output: Path) -> None:
+def command(context: Context, ref: str, format_: str | None, recipe: bool, output: Path) -> None:
     """Write an adapter for others to use.
 
     peft: a folder that `PeftModel.from_pretrained(base, FOLDER)` loads; `lftreg import` takes it back.
@@ -110,6 +109,9 @@ def command(context: Context, ref: str, format_: str, output: Path) -> None:
     recipe: about a kilobyte from which `lftreg compose --recipe FILE` makes a composition again, byte for
     byte, wherever its parents are.
     """
+    if recipe and format_ not in (None, "recipe"):
+        raise UsageError(f"--recipe and --format {format_} are two things", "give one of them")
+    format_ = "recipe" if recipe else format_ or "peft"
     version = context.registry.get(ref)
     written = FORMATS[format_](context.registry, version, output.absolute())
     document = {

@@ -136,10 +136,10 @@ def fit_weights(
     stack = mixture_of(loaded.model, plan.parents, plan.layers)
     trial = Trial(loaded.model, objective, stack)
     best = _search(trial, data, per, steps, seed, listen)
-    listen("fitting random adapters alike")
+    listen("fitting random adapters alike", steps)
     control = Trial(loaded.model, objective, stack.at_random(seed))
     other = _search(control, data, per, steps, seed)
-    listen("comparing on the held-out rows")
+    listen("comparing on the held-out rows", steps)
     refs = [parent.version.ref for parent in plan.parents]
     compared = _compared(trial, best, control, other, refs, data, seed)
     prompts = len(set(data.keys))

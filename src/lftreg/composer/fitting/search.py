@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lftreg.composer.fitting.mixture import Mixture
+from lftreg.composer.listening import Listener, silent
 from lftreg.errors import LftregError
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row, batches
@@ -109,7 +110,7 @@ def search(
     rows: int,
     steps: int,
     seed: int,
-    listen: Callable[[str], None] = lambda doing: None,
+    listen: Listener = silent,
 ) -> Found:
     """Adam (Kingma and Ba 2015, arXiv 1412.6980) on `rows` sets of weights: 1 for all blocks, or one a block.
 
@@ -140,7 +141,7 @@ def search(
         adam.step()
         if number % every == 0 or number == steps:
             now = trial.loss(weights.detach(), held_out)
-            listen(f"step {number} of {steps}, {now:.3f} nats")
+            listen(f"{now:.3f} nats", number)
             if now < best.loss:
                 best = Found(weights.detach().clone(), start, start_loss, now, number)
     return replace(best, forwards=trial.forwards)

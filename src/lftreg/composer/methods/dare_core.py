@@ -27,7 +27,7 @@ def dare_core(stack: Stack, *, density: Density = 0.5, elect: bool = False, seed
 METHODS = (
     Method(
         "dare_core",
-        "DARE in the shared core: entries dropped by lot, the same ones on every machine and in any order.",
+        "DARE in the shared core: entries dropped by lots that seed, layer and adapter decide.",
         mix=dare_core,
         truncates=True,
         error="about sqrt(1/density - 1)",

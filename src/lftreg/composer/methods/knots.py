@@ -18,7 +18,7 @@ def knots(stack: Stack, *, density: Density = 0.5, majority_sign_method: Sign = 
     space = core_space(stack)
     cores = space.cores()
     u, s, _ = np.linalg.svd(np.hstack(cores), full_matrices=False)
-    kept = s > 1e-7 * s[0]
+    kept = s > 1e-7 * s.max(initial=0.0)
     u, s = u[:, kept], s[kept]
     aligned = []
     for core in cores:
