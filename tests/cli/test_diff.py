@@ -193,3 +193,16 @@ def test_it_loads_neither_torch_nor_peft(environment: dict[str, str], publish: P
     modules = imported_by(environment, "diff", "support", "finance")
     assert "numpy" in modules
     assert not modules & {"torch", "transformers", "peft", "accelerate", "PIL"}
+
+
+def test_a_damaged_file_is_no_difference(lftreg: Lftreg, registry: Registry, publish: Publish) -> None:
+    """One bit of a number is still a number, and would be compared as one."""
+    one, _ = publish("support", seed=1), publish("finance", seed=2)
+    path = registry.file(one, WEIGHTS)
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(bytes(content))
+    error = lftreg("diff", "support", "finance", "--json", code=6).error
+    assert error["code"] == "changed-file"
+    assert "support@1" in error["message"]

@@ -18,7 +18,7 @@ from lftreg.composer.layers import Stack
 from lftreg.composer.listening import Listener, silent
 from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum
 from lftreg.composer.methods.cat import METHODS
-from lftreg.composer.parents import Parent, read_parent
+from lftreg.composer.parents import Parent, check_whole, read_parent
 from lftreg.composer.places import mean, root
 from lftreg.composer.plan import Plan, common_layers
 from lftreg.errors import Incompatible
@@ -118,7 +118,7 @@ def compare(a: Version, b: Version, registry: Registry, listen: Listener = silen
     """Measure B against A, layer by layer. ||A - B|| is good to 1e-8 of ||A||, where it is not `estimated`.
 
     Raises Incompatible where they stand on different bases or one is no sum of factors (DoRA and others, by
-    name), InvalidData for a file that is not whole or holds what is no number.
+    name), CheckFailed for a file that is not what was registered, InvalidData for one that holds what is no number.
     """
     if a.base.fingerprint != b.base.fingerprint:
         raise Incompatible(
@@ -128,6 +128,8 @@ def compare(a: Version, b: Version, registry: Registry, listen: Listener = silen
             code="different-bases",
         )
     parents = (read_parent(a, 1.0, registry), read_parent(b, -1.0, registry))
+    for parent in parents:
+        check_whole(parent, registry)
     with ExitStack() as stack:
         stack.enter_context(one_blas_thread())
         kitchen = Kitchen(_plan(parents), stack)

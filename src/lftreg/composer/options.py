@@ -151,7 +151,9 @@ def _words(wanted: Any) -> str:
 
 def _bounds(rule: Range) -> str:
     low = f"{'above' if rule.open else 'from'} {rule.low:g}"
-    return low if rule.high >= 2**63 - 1 else f"{low}, up to {rule.high:g}"
+    if math.isinf(rule.high):
+        return low
+    return f"{low}, below 2^63" if rule.high >= 2**63 - 1 else f"{low}, up to {rule.high:g}"
 
 
 def _unknown_option(method: Method, name: str, known: Iterable[str], methods: Iterable[Method]) -> UsageError:

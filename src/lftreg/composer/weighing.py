@@ -52,7 +52,7 @@ def read_weights(source: str | Path | Mapping[str, Any]) -> tuple[Table, ...]:
     path = Path(source)
     if str(source) in presets():
         path = PRESETS / f"{source}.toml"
-    elif not path.exists():
+    elif not path.is_file():
         raise NotFound(
             f"there is no file {str(source)!r} with weights, and no preset of that name",
             f"presets: {', '.join(presets())}",

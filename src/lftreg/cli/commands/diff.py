@@ -10,7 +10,7 @@ import click
 from lftreg.cli.command import define
 from lftreg.cli.complete import REF
 from lftreg.cli.context import Context
-from lftreg.errors import CheckFailed, UsageError
+from lftreg.errors import UsageError
 
 
 @define(
@@ -49,7 +49,7 @@ def command(context: Context, a: str, b: str, all_layers: bool, html: Path | Non
             weights = compare(
                 first, second, registry, lambda doing, done=0: progress.update(done, note=doing)
             )
-    except (UsageError, CheckFailed) as error:
+    except UsageError as error:  # damage is no answer, and ends the command
         reason = error.message
     found = diff_view.Difference(records, weights, reason)
     document = {
