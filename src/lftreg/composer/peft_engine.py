@@ -6,8 +6,8 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ def merge(plan: Plan, file: Path) -> dict[str, Any]:
     for library in ("bitsandbytes", "peft"):
         logging.getLogger(library).setLevel(logging.ERROR)
     # PEFT starts new factors at random before it fills them: nobody's generator is to move for that.
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings(), _one_thread():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         model, names = _load(plan)
@@ -100,6 +100,19 @@ def merge(plan: Plan, file: Path) -> dict[str, Any]:
         config = _config(plan, model.peft_config[NAME])
         _write(_factors(plan, model, config), file)
     return config
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch in one thread: how many share a decomposition shows in its last bits, and so in the digest."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def read_result(plan: Plan, file: Path, config: Mapping[str, Any]) -> Mapping[str, Slot]:

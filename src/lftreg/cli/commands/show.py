@@ -17,7 +17,7 @@ from lftreg.cli.tables import Column, ago, count, print_fields, print_table, sho
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lftreg.registry import Run, Version
+    from lftreg.registry import Recipe, Run, Version
 
 
 @define(
@@ -118,7 +118,17 @@ def _recipe(version: Version) -> dict[str, str | None]:
         return {}
     error = recipe.relative_error
     return {
-        "method": recipe.method,
+        "method": ", ".join([recipe.method, *_options(recipe)]),
         "parents": "\n".join(f"{p.weight:g} × {p.ref}  {short(p.digest)}" for p in recipe.parents),
         "error": None if error is None else f"{error:.1e} of the exact weighted sum",
     }
+
+
+def _options(recipe: Recipe) -> list[str]:
+    """The options of a composition in words; rules by layer are too long for a line."""
+    return [
+        key.replace("_", " ")
+        if value is True or key == "layer_weights"
+        else f"{key.replace('_', ' ')} {value}"
+        for key, value in recipe.options.items()
+    ]
