@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lftreg.composer.layers import Grams, Pair, Stack, grams_of
-from lftreg.composer.lowrank import decompose
+from lftreg.composer.lowrank import decompose, product
 
 if TYPE_CHECKING:
     from lftreg.composer.layers import Doubles
@@ -40,7 +40,7 @@ class CoreSpace:
 
     def back(self, stack: Stack, core: Doubles) -> Pair:
         """The layer's update whose core this is."""
-        return product(stack, self.to_u, core @ self.to_v)
+        return product(stack.b, self.to_u, core @ self.to_v, stack.a)
 
 
 def core_space(stack: Stack) -> CoreSpace:
@@ -73,16 +73,6 @@ def _basis(gram: Doubles) -> tuple[Doubles, Doubles]:
     )  # none, where every parent leaves the layer alone
     roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
     return roots[:, None] * vectors.T, vectors / roots
-
-
-def product(stack: Stack, left: Doubles, right: Doubles) -> Pair:
-    """B left and right A as a pair, multiplied in float64 where that is cheap."""
-    import numpy as np
-
-    if stack.b.size + stack.a.size <= 1 << 21:
-        b, a = stack.b.astype(np.float64) @ left, right @ stack.a.astype(np.float64)
-        return Pair(b.astype(np.float32), a.astype(np.float32))
-    return Pair(stack.b @ left.astype(np.float32), right.astype(np.float32) @ stack.a)
 
 
 def trimmed(values: Doubles, density: float) -> Doubles:

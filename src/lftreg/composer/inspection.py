@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of, inner, quick_grams
-from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum, spectrum_of
+from lftreg.composer.lowrank import EXACT_UP_TO, SMALL, Spectrum, spectrum_of
 
 if TYPE_CHECKING:
     from lftreg.composer.layers import Doubles, Floats
 
 SAMPLED = 64  # rows and columns of a layer on which signs are compared
 PROBES = 8
-SMALL = 1 << 18  # numbers of a layer up to which a QR, of sixteen figures, costs nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXACT_UP_TO = 512  # inner size of a pair; beyond it a k x k decomposition takes longer than a sketch
 OVERSAMPLED = 16  # columns of the sketch beyond the rank that is asked for
 POWERS = 2
+SMALL = 1 << 18  # numbers of a layer up to which sixteen figures cost nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +88,21 @@ def spectrum_of(grams: Grams, c: Doubles) -> Spectrum:
 
 def truncate(pair: Pair, core: Core, rank: int) -> Pair:
     """The best pair of at most this rank."""
-    import numpy as np
-
     kept = min(rank, core.left.shape[1])
     left, right = core.left[:, :kept], core.right[:kept]
-    if pair.b.size + pair.a.size <= _SMALL:
-        b, a = pair.b.astype(np.float64) @ left, right @ pair.a.astype(np.float64)
-        return Pair(b.astype(np.float32), a.astype(np.float32))
-    return Pair(pair.b @ left.astype(np.float32), right.astype(np.float32) @ pair.a)
+    return product(pair.b, left, right, pair.a)
 
 
-_SMALL = 1 << 21  # numbers up to which float64 is worth its memory
+def product(b: Floats, left: Doubles, right: Doubles, a: Floats) -> Pair:
+    """b left and right a, multiplied in float64 where that costs nothing; in float32 they are good to 1e-7."""
+    import numpy as np
+
+    if b.size + a.size <= SMALL:
+        return Pair(
+            (b.astype(np.float64) @ left).astype(np.float32),
+            (right @ a.astype(np.float64)).astype(np.float32),
+        )
+    return Pair(b @ left.astype(np.float32), right.astype(np.float32) @ a)
 
 
 def cut(pair: Pair, rank: int, path: str, grams: Grams | None = None) -> tuple[Pair, Spectrum]:

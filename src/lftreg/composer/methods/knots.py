@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lftreg.composer.core_space import core_space, elected, product, trimmed
+from lftreg.composer.core_space import core_space, elected, trimmed
 from lftreg.composer.layers import Pair, Stack
+from lftreg.composer.lowrank import product
 from lftreg.composer.options import Density, Sign
 from lftreg.plugins.types import Method
 
@@ -25,7 +26,7 @@ def knots(stack: Stack, *, density: Density = 0.5, majority_sign_method: Sign = 
         wide = (u.T @ core / s[:, None]) @ space.to_v  # (k, R), of the stack's rows of A
         aligned.append(trimmed(wide @ stack.a.astype(np.float64), density))
     merged = elected(aligned, [part.weight for part in stack.parts], majority_sign_method)
-    left = product(stack, space.to_u @ (u * s), np.zeros((0, stack.c.size)))
+    left = product(stack.b, space.to_u @ (u * s), np.zeros((0, stack.c.size)), stack.a)
     return Pair(left.b, merged.astype(np.float32))
 
 
