@@ -10,7 +10,7 @@ from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.picture import PICTURE, draw
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.recipes import hold_to, plan_recipe, read_recipe
-from lftreg.composer.report import ATTACHMENT, make_report
+from lftreg.composer.report import ATTACHMENT
 from lftreg.composer.weighing import read_weights
 from lftreg.errors import UsageError
 from lftreg.plugins.host import Host
@@ -137,12 +137,10 @@ def run_plan(
     engine = factors_engine if plan.engine == "factors" else peft_engine
     made = engine.run(plan, registry, listen, check)
     error = made.totals.relative_error()
-    report = make_report(
-        made.totals.layers,
+    report = made.totals.report(
         parents=[parent.version.ref for parent in plan.parents],
         method=plan.method.name,
         rank=int(made.config["r"]),
-        relative_error=error,
     )
     return registry.publish(
         Draft(

@@ -13,13 +13,14 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from lftreg.composer import wide
-from lftreg.composer.inspection import LayerReport, Totals, inspect
+from lftreg.composer.inspection import LayerReport, inspect
 from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, keep_freed_memory, kept, one_blas_thread
 from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of
 from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.lowrank import Spectrum, cut, decompose
 from lftreg.composer.parents import check_whole, keys_of
 from lftreg.composer.plan import Plan
+from lftreg.composer.report import Totals
 from lftreg.errors import Incompatible, InvalidData
 from lftreg.models.skeleton import Layer
 from lftreg.registry import Registry
@@ -178,13 +179,13 @@ def _write(
     with closing(ahead(layer, list(plan.layers), threads)) as made:
         for number, (path, done) in enumerate(zip(plan.layers, made, strict=True), start=1):
             if done is None:
-                totals.layers.append(_wide(kitchen, path, rank, write))
+                totals.add(_wide(kitchen, path, rank, write))
             else:
                 a, b, report = done
                 write(a)
                 write(b)
                 if report is not None:
-                    totals.layers.append(report)
+                    totals.add(report)
             listen("adding up", number)
     return totals
 

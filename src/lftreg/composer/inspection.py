@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of, inner, quick_grams
@@ -38,19 +38,6 @@ class LayerReport:
     inner: Doubles
     conflict: float | None = None
     spectrum: Spectrum | None = None
-
-
-@dataclass(slots=True)
-class Totals:
-    """Sums over the layers of a composition."""
-
-    layers: list[LayerReport] = field(default_factory=list)
-
-    def relative_error(self) -> float | None:
-        """||result - sum|| / ||sum|| over all layers. None where the sum is zero, of which nothing is a part."""
-        error = math.fsum(layer.error**2 for layer in self.layers)
-        whole = math.fsum(layer.norm**2 for layer in self.layers)
-        return math.sqrt(error / whole) if whole else (0.0 if not error else None)
 
 
 def inspect(

@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lftreg.composer.inspection import Totals
 from lftreg.composer.layers import Pair, Part, Stack
 from lftreg.composer.listening import Check
 from lftreg.composer.parents import Parent, Slot
 from lftreg.composer.plan import Plan
+from lftreg.composer.report import Totals
 from lftreg.errors import InvalidData, LftregError
 from lftreg.registry import Blob
 from lftreg.registry.blobs import Stream

@@ -11,12 +11,13 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftreg.composer.inspection import LayerReport, Totals, inspect
+from lftreg.composer.inspection import LayerReport, inspect
 from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, kept, one_blas_thread
 from lftreg.composer.layers import Pair
 from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.parents import Parent, Slot, check_whole, keys_of, read_slots
 from lftreg.composer.plan import Plan
+from lftreg.composer.report import Totals
 from lftreg.composer.settings import read_settings
 from lftreg.errors import Incompatible, InvalidData, LftregError, StorageError
 from lftreg.models.configs import plain_config
@@ -67,7 +68,10 @@ def measured(plan: Plan, file: Path, config: Mapping[str, Any]) -> Totals:
             return inspect(kitchen.read(path), written, len(plan.parents))
 
         with closing(ahead(inspected, list(plan.layers), kitchen.threads)) as layers:
-            return Totals(list(layers))
+            totals = Totals()
+            for layer in layers:
+                totals.add(layer)
+            return totals
 
 
 def merge(plan: Plan, file: Path) -> dict[str, Any]:

@@ -96,27 +96,39 @@ class Report:
             ) from error
 
 
-def make_report(
-    layers: Sequence[LayerReport],
-    *,
-    parents: Sequence[str],
-    method: str,
-    rank: int,
-    relative_error: float | None,
-) -> Report:
-    """A report of what was measured layer by layer."""
-    import numpy as np
+class Totals:
+    """What was measured, layer by layer, kept as small as a report needs it: a hundred parents have
+    ten thousand inner products in every layer.
+    """
 
-    total = np.sum([layer.inner for layer in layers], axis=0)
-    return Report(
-        tuple(parents),
-        method,
-        rank,
-        relative_error,
-        tuple(tuple(round(float(x), 6) for x in row) for row in _cosines(total)),
-        _energy([layer.spectrum for layer in layers]),
-        tuple(_layer(layer) for layer in layers),
-    )
+    def __init__(self) -> None:
+        self._layers: list[Layer] = []
+        self._spectra: list[Spectrum | None] = []
+        self._squares: list[tuple[float, float]] = []
+        self._inner: Any = 0.0
+
+    def add(self, layer: LayerReport) -> None:
+        self._layers.append(_layer(layer))
+        self._spectra.append(layer.spectrum)
+        self._squares.append((layer.error**2, layer.norm**2))
+        self._inner = self._inner + layer.inner
+
+    def relative_error(self) -> float | None:
+        """||result - sum|| / ||sum|| over all layers. None where the sum is zero, of which nothing is a part."""
+        error = math.fsum(error for error, _ in self._squares)
+        whole = math.fsum(norm for _, norm in self._squares)
+        return math.sqrt(error / whole) if whole else (0.0 if not error else None)
+
+    def report(self, *, parents: Sequence[str], method: str, rank: int) -> Report:
+        return Report(
+            tuple(parents),
+            method,
+            rank,
+            self.relative_error(),
+            tuple(tuple(round(float(x), 6) for x in row) for row in _cosines(self._inner)),
+            _energy(self._spectra),
+            tuple(self._layers),
+        )
 
 
 def vllm_rank(rank: int) -> int | None:
