@@ -338,7 +338,7 @@ def test_a_full_disk_leaves_nothing(base: Make, hand: Hand) -> None:
 SLOW = """
 import sys, time
 from lftreg.composer import fuse as module
-from lftreg.composer import outputs
+from lftreg import outputs
 write = module.write_at
 def slowly(*given):
     print("writing", flush=True)

@@ -10,9 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from lftreg.composer.inspection import LayerReport, inspect
+from lftreg.composer.inspection import LayerReport, inspect, triangle
 from lftreg.composer.kitchen import Kitchen, ahead, one_blas_thread
 from lftreg.composer.layers import Stack
 from lftreg.composer.listening import Listener, silent
@@ -23,9 +22,6 @@ from lftreg.composer.places import mean, root
 from lftreg.composer.plan import Plan, common_layers
 from lftreg.errors import Incompatible
 from lftreg.registry import Registry, Version
-
-if TYPE_CHECKING:
-    from lftreg.composer.layers import Doubles, Floats
 
 NEAR = 1e-3  # of the larger norm: below it the difference of Gram matrices has too few figures left
 
@@ -179,7 +175,7 @@ def _difference(stack: Stack, report: LayerReport, scale: float) -> float:
         return 0.0
     if stack.c.size > EXACT_UP_TO or report.norm > NEAR * scale:
         return report.norm
-    left, right = _triangle(stack.b), _triangle(stack.a.T)
+    left, right = triangle(stack.b), triangle(stack.a.T)
     return float(np.linalg.norm((left * stack.c) @ right.T))
 
 
@@ -192,10 +188,3 @@ def _same(stack: Stack) -> bool:
     (one, other) = (stack.part(part) for part in stack.parts)
     scales = {part.scale for part in stack.parts}
     return len(scales) == 1 and np.array_equal(one.a, other.a) and np.array_equal(one.b, other.b)
-
-
-def _triangle(x: Floats) -> Doubles:
-    import numpy as np
-
-    made: Doubles = np.linalg.qr(x.astype(np.float64), mode="r")  # type: ignore[assignment]  # the stubs know one mode
-    return made

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from lftreg.composer import wide
 from lftreg.composer.inspection import LayerReport, inspect
 from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, keep_freed_memory, kept, one_blas_thread
-from lftreg.composer.layers import Grams, Pair, Part, Stack, grams_of
+from lftreg.composer.layers import Grams, Pair, Part, Stack, all_finite, grams_of
 from lftreg.composer.listening import Check, Listener, anything, silent
-from lftreg.composer.lowrank import Spectrum, cut, decompose
+from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum, cut, decompose
 from lftreg.composer.parents import check_whole, keys_of
 from lftreg.composer.plan import Plan
 from lftreg.composer.report import Totals
@@ -76,9 +76,8 @@ def _await(checked: Sequence[Future[None]]) -> None:
 def _rank(kitchen: Kitchen, listen: Listener) -> int:
     """The rank of the result: as asked, or as found in a first pass over the layers' spectra."""
     plan = kitchen.plan
-    ranks = [sum(slot.rank for _, slot, _ in kitchen.parts(path)) for path in plan.layers]
     if not plan.method.truncates:
-        return max(ranks)
+        return max(map(kitchen.rank, plan.layers))
     wanted = plan.options.get("rank")
     if isinstance(wanted, int):
         return wanted
@@ -87,10 +86,9 @@ def _rank(kitchen: Kitchen, listen: Listener) -> int:
     listen("finding the rank")
 
     def spectrum(path: str) -> Spectrum:
-        stack = kitchen.read(path)
-        pair = kitchen.mix(stack)
         import numpy as np
 
+        pair = kitchen.mix(kitchen.read(path))
         c = np.ones(pair.rank) if pair.c is None else pair.c
         return decompose(grams_of(pair.b, pair.a), c).spectrum
 
@@ -162,9 +160,7 @@ def _write(
     parents = len(plan.parents)
 
     def layer(path: str) -> tuple[Any, Any, LayerReport | None] | None:
-        parts = kitchen.parts(path)
-        size = plan.layers[path].inputs + plan.layers[path].outputs
-        if plan.method.streams and parts[-1][2].rows.stop * size > WIDE:
+        if plan.method.streams and kitchen.numbers(path) > WIDE:
             return None
         stack = kitchen.read(path)
         made, grams, spectrum = _mixed(kitchen, stack, rank)
@@ -175,7 +171,8 @@ def _write(
         written = Pair(_back(b, dtype), _back(a, dtype))
         return a, b, inspect(stack, written, parents, grams, spectrum)
 
-    threads = kitchen.threads if _largest(kitchen) <= LARGE or not plan.method.streams else 1
+    large = plan.method.streams and max(map(kitchen.numbers, plan.layers)) > LARGE
+    threads = 1 if large else kitchen.threads
     with closing(ahead(layer, list(plan.layers), threads)) as made:
         for number, (path, done) in enumerate(zip(plan.layers, made, strict=True), start=1):
             if done is None:
@@ -190,21 +187,13 @@ def _write(
     return totals
 
 
-def _largest(kitchen: Kitchen) -> int:
-    """Numbers of the largest stack."""
-    return max(
-        sum(slot.rank for _, slot, _ in kitchen.parts(path)) * (layer.inputs + layer.outputs)
-        for path, layer in kitchen.plan.layers.items()
-    )
-
-
 def _mixed(kitchen: Kitchen, stack: Stack, rank: int) -> tuple[Pair, Grams | None, Spectrum | None]:
     """What is written for a layer; what was computed for that is of use to whoever measures it."""
     method = kitchen.plan.method
     pair = kitchen.mix(stack)
     if not method.truncates:
         return pair, None, None
-    of_the_sum = pair.a is stack.a and pair.b is stack.b and pair.rank <= 512
+    of_the_sum = pair.a is stack.a and pair.b is stack.b and pair.rank <= EXACT_UP_TO
     grams = grams_of(stack.b, stack.a) if of_the_sum else None
     made, spectrum = cut(pair, rank, stack.path, grams)
     return made, grams, spectrum if of_the_sum else None
@@ -221,11 +210,8 @@ def _filled(pair: Pair, rank: int) -> Pair:
 
 
 def _rounded(values: Floats, dtype: str, path: str, plan: Plan) -> Any:
-    import numpy as np
-
     made = from_float32(values, dtype)
-    back = _back(made, dtype)
-    if not math.isfinite(float(np.vdot(back, back))) and not np.isfinite(back).all():
+    if not all_finite(_back(made, dtype)):
         raise Incompatible(
             f"the result does not fit {plan.dtype}: {path} overflows",
             "smaller weights" if plan.dtype == "float32" else "smaller weights, or --dtype float32",
@@ -247,17 +233,16 @@ def _back(values: Any, dtype: str) -> Floats:
 
 def _wide(kitchen: Kitchen, path: str, rank: int, write: Callable[[Any], None]) -> LayerReport:
     """A layer of cat that is not held in memory."""
-    import numpy as np
-
     plan = kitchen.plan
     layer, dtype = plan.layers[path], NAMES[plan.dtype]
-    found = {part.key: (source, slot) for source, slot, part in kitchen.parts(path)}
-    parts = [part for _, _, part in kitchen.parts(path)]
+    opened = kitchen.parts(path)
+    found = {part.key: (source, slot) for source, slot, part in opened}
+    parts = [part for _, _, part in opened]
 
     def read(part: Part, which: int, start: int, stop: int | None) -> Floats:
         source, slot = found[part.key]
         values = source.read(slot.keys[which], start, stop)
-        if not math.isfinite(float(np.vdot(values, values))) and not np.isfinite(values).all():
+        if not all_finite(values):
             raise kitchen.spoiled(part.key, path)
         return values.reshape(len(values), -1)
 

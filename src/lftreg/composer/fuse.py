@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftreg.composer.outputs import opened, whole_output, write_at
 from lftreg.composer.parents import Parent, Slot, read_parent
 from lftreg.errors import CheckFailed, Incompatible, InvalidData
 from lftreg.models.base import SMALL_FILES, FoundBase, same_base, weight_files
+from lftreg.outputs import opened, whole_output, write_at
 from lftreg.registry import CONFIG, WEIGHTS, Registry, Version
 from lftreg.tensors import Header, Source, TensorInfo, from_float32, read_header
 

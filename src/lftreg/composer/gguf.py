@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lftreg.composer.fuse import check_files, mergeable, refuse_tied
-from lftreg.composer.outputs import whole_output
 from lftreg.composer.parents import Parent, Slot
 from lftreg.errors import Incompatible, Unavailable
 from lftreg.models.base import read_base
+from lftreg.outputs import whole_output
 from lftreg.registry import Registry, Version
 from lftreg.tensors import Source
 

@@ -124,18 +124,19 @@ def _error(stack: Stack, made: Pair, grams: Grams, norm2: float, kept: bool) -> 
             off[rows] = piece
         return math.sqrt(max(0.0, float((grams.b * (off @ off.T)).sum())))
     if (rank + made.rank) * (stack.b.shape[0] + stack.a.shape[1]) <= SMALL:
-        left = _triangle(np.hstack([-made.b.astype(np.float64) * c, stack.b * stack.c]))
-        right = _triangle(np.vstack([made.a, stack.a]).astype(np.float64).T)
+        left = triangle(np.hstack([-made.b.astype(np.float64) * c, stack.b * stack.c]))
+        right = triangle(np.vstack([made.a, stack.a]).T)
         return float(np.linalg.norm(left @ right.T))
     own = grams_of(made.b, made.a)
     across = inner(stack.b, made.b) * (stack.c[:, None] * inner(stack.a.T, made.a.T) * c)
     return math.sqrt(max(0.0, float(c @ (own.b * own.a) @ c) - 2 * float(across.sum()) + norm2))
 
 
-def _triangle(x: Doubles) -> Doubles:
+def triangle(x: Floats | Doubles) -> Doubles:
+    """The triangular factor of x, in float64: its product with itself is that of x."""
     import numpy as np
 
-    made: Doubles = np.linalg.qr(x, mode="r")  # type: ignore[assignment]  # the stubs know one mode
+    made: Doubles = np.linalg.qr(x.astype(np.float64), mode="r")  # type: ignore[assignment]  # the stubs know one mode
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections import deque
@@ -12,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lftreg.composer.layers import Pair, Part, Stack
+from lftreg.composer.layers import Pair, Part, Stack, all_finite
 from lftreg.composer.listening import Check
 from lftreg.composer.parents import Parent, Slot
 from lftreg.composer.plan import Plan
@@ -74,6 +73,15 @@ class Kitchen:
                 at += slot.rank
         return found
 
+    def rank(self, path: str) -> int:
+        """The ranks of all who adapt a layer together."""
+        return sum(parent.slots[path].rank for _, parent in self.parents if path in parent.slots)
+
+    def numbers(self, path: str) -> int:
+        """How many numbers the stack of a layer holds."""
+        layer = self.plan.layers[path]
+        return self.rank(path) * (layer.inputs + layer.outputs)
+
     def read(self, path: str) -> Stack:
         """All factors of a layer, in float32."""
         import numpy as np
@@ -93,14 +101,12 @@ class Kitchen:
         return made
 
     def check(self, stack: Stack) -> None:
-        """One product tells whether all numbers are numbers; only where it does not, each is looked at."""
-        import numpy as np
-
-        if math.isfinite(float(np.vdot(stack.a, stack.a) + np.vdot(stack.b, stack.b))):
+        """Name the parent that holds what is no number."""
+        if all_finite(stack.a, stack.b):
             return
         for part in stack.parts:
             pair = stack.part(part)
-            if not (np.isfinite(pair.a).all() and np.isfinite(pair.b).all()):
+            if not all_finite(pair.a, pair.b):
                 raise self.spoiled(part.key, stack.path)
 
     def spoiled(self, key: int, path: str) -> LftregError:

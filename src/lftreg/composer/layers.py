@@ -7,6 +7,7 @@ float32 numpy but for c, which is float64. The layer's update in full, outputs x
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,15 @@ class Grams:
 
     b: Doubles
     a: Doubles
+
+
+def all_finite(*arrays: Floats) -> bool:
+    """Whether all numbers are numbers. One product tells; only where it overflows each is looked at."""
+    import numpy as np
+
+    if math.isfinite(sum(float(np.vdot(one, one)) for one in arrays)):
+        return True
+    return all(bool(np.isfinite(one).all()) for one in arrays)
 
 
 def grams_of(b: Floats, a: Floats) -> Grams:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lftreg import __version__
-from lftreg.composer.outputs import whole_output
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.composer.weighing import rules_of
 from lftreg.errors import CheckFailed, InvalidData, NotFound, StorageError, UsageError
+from lftreg.outputs import whole_output
 from lftreg.plugins.host import Host
 from lftreg.registry import Registry, Version
 

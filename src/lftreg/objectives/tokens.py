@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class OfTokens:
+class OfTokens(ABC):
     """Cross entropy over the learned tokens of rows. Who inherits says what a model predicts."""
 
+    @abstractmethod
     def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (learned tokens, vocabulary); labels (rows, length), and which of them are learned."""
-        raise NotImplementedError
 
     def loss_sum(self, model: Any, rows: Sequence[Row]) -> Tensor:
         import torch.nn.functional as F

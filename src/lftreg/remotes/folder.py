@@ -8,7 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from lftreg.errors import InvalidData, NotFound, StorageError, UsageError
+from lftreg.errors import InvalidData, NotFound
+from lftreg.outputs import whole_output
 from lftreg.registry import CONFIG, WEIGHTS, Base, Draft, Registry, Version
 from lftreg.tensors import check_adapter
 
@@ -20,20 +21,10 @@ def export_folder(registry: Registry, version: Version, output: Path) -> Path:
 
     Raises UsageError where something is there already.
     """
-    if output.exists():
-        raise UsageError(f"{output} is there already", "give a folder that is not", code="exists")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".lftreg-") as scratch:
-            folder = Path(scratch) / "adapter"
-            folder.mkdir()
-            for name in (CONFIG, WEIGHTS):
-                shutil.copyfile(registry.file(version, name), folder / name)
-            folder.rename(output)
-    except OSError as error:
-        raise StorageError(
-            f"{output} cannot be written: {error.strerror}", "choose another --output"
-        ) from error
+    with whole_output(output, "folder") as folder:
+        folder.mkdir()
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(registry.file(version, name), folder / name)
     return output
 
 

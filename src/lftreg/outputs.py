@@ -13,14 +13,14 @@ from lftreg.errors import StorageError, UsageError
 
 
 @contextmanager
-def whole_output(output: Path) -> Iterator[Path]:
+def whole_output(output: Path, kind: str = "path") -> Iterator[Path]:
     """A path beside `output` to write a file or a folder to; it takes its place once all went well.
 
-    Nothing is left behind otherwise, Ctrl-C included. Raises UsageError where something is there already,
-    StorageError where the disk is full or may not be written.
+    Nothing is left behind otherwise, Ctrl-C included. `kind` is what to call it in a hint. Raises UsageError
+    where something is there already, StorageError where the disk is full or may not be written.
     """
     if output.exists() or output.is_symlink():
-        raise UsageError(f"{output} is there already", "give a path that is not", code="exists")
+        raise UsageError(f"{output} is there already", f"give a {kind} that is not", code="exists")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".lftreg-") as scratch:
