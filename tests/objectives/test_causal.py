@@ -10,8 +10,10 @@ from lftreg.models.base import find_base
 from lftreg.models.chat import Chat
 from lftreg.models.load import load_base, load_chat
 from lftreg.objectives.causal import OPENING, Causal, thinned, words_of
-from lftreg.objectives.rows import IGNORED
+from lftreg.objectives.layout import lay_out
+from lftreg.objectives.rows import IGNORED, Row
 from lftreg.plugins.types import Example, Message
+from tests.conftest import Tiny
 
 PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")
 TURNS = Example(
@@ -97,7 +99,7 @@ def test_a_bare_text_is_learned_whole_in_pieces_and_its_end_is_marked(chat: Chat
     text = "The lamp by the door is lit at four. " * 20
     rows = Causal(chat).encode([Example.passage(text)], 64, "train").rows
     assert max(len(row.ids) for row in rows) <= 64
-    assert all(row.ids == row.labels for row in rows)
+    assert all(row.labels == (IGNORED, *row.ids[1:]) for row in rows)  # nothing can predict the first
     ids = [id_ for row in rows for id_ in row.ids]
     assert ids[-1] == chat.eos_id
     assert chat.tokenizer.decode(ids[:-1]).strip() == text.strip()
@@ -141,3 +143,35 @@ def test_openings_count_more_in_training_and_no_more_in_validation(tiny_llama: P
         torch.testing.assert_close(opening.loss_sum(model, rows), expected, rtol=1e-4, atol=1e-4)
         alone = sum(opening.loss_sum(model, [row]) for row in rows)
         torch.testing.assert_close(opening.loss_sum(model, rows), alone, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3", "gemma", "phi3", "gpt_neox", "mistral"])
+def test_packing_keeps_neighbours_apart(kind: str, tiny: Tiny) -> None:
+    """Each row's loss is that of the row alone, and a changed neighbour changes nothing."""
+    import torch
+
+    loaded = load_base(find_base(str(tiny(kind))))
+    model = get_peft_model(loaded.model, LoraConfig(r=2, target_modules="all-linear"))
+    plain, packed = Causal(loaded.chat), Causal(loaded.chat, room=256)
+    examples = [Example.pair(f"Where is parcel {n}?", f"It is on van {n}. " * (1 + n % 3)) for n in range(7)]
+    rows = plain.encode(examples, 256, "train").rows
+    other = plain.encode(
+        [Example.pair("Quite another thing?", "Yes, another one altogether.")], 256, "train"
+    ).rows
+    with torch.no_grad():
+        together = packed.losses(model, rows)
+        torch.testing.assert_close(together, plain.losses(model, rows), rtol=1e-5, atol=1e-4)
+        changed = packed.losses(model, (rows[0], *other, *rows[2:]))
+    kept = [0, *range(2, 7)]
+    torch.testing.assert_close(changed[kept], together[kept], rtol=1e-5, atol=1e-4)
+    assert abs(changed[1] - together[1]) > 1e-3
+
+
+def test_packing_fills_lines(tiny_llama: Path) -> None:
+    import torch
+
+    rows = [Row((1,) * n, (IGNORED,) * (n - 1) + (1,)) for n in (5, 3, 8, 2, 7, 5)]
+    layout = lay_out(rows, 0, torch.device("cpu"), room=10)
+    assert layout.ids.shape == (3, 10)
+    assert int((layout.ids == 0).sum()) == 0
+    assert lay_out(rows, 0, torch.device("cpu")).ids.shape == (6, 8)

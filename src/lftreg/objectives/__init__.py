@@ -43,13 +43,17 @@ def make_objective(
     prompt_dropout: float = 0.0,
     opening_weight: float = 1.0,
     labels: Sequence[str] = (),
+    room: int | None = None,
 ) -> Objective:
-    """The objective of a task. `labels` are a classifier's, in the order of its logits."""
+    """The objective of a task. `labels` are a classifier's, in the order of its logits.
+
+    `room` packs the rows of a causal language model into lines of so many tokens.
+    """
     if task is CAUSAL:
         from lftreg.models.chat import Chat
         from lftreg.objectives.causal import Causal
 
-        return Causal(Chat(tokenizer, stop_ids), prompt_dropout, opening_weight)
+        return Causal(Chat(tokenizer, stop_ids), prompt_dropout, opening_weight, room)
     if task is SEQ2SEQ:
         from lftreg.objectives.seq2seq import Seq2Seq
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.chat import Chat
-from lftreg.objectives.padding import padded
+from lftreg.objectives.layout import Layout, lay_out
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.objectives.tokens import OfTokens
 from lftreg.plugins.types import Example, Message
@@ -23,13 +23,21 @@ class Causal(OfTokens):
     """Answers and their stop tokens are learned, prompts are not; of a bare text, all of it.
 
     `prompt_dropout` is the share of a prompt's words that each pass leaves out anew; `opening_weight` is
-    how much the first OPENING tokens of an answer count in training, as a multiple of the others.
+    how much the first OPENING tokens of an answer count in training, as a multiple of the others. With
+    `room` several rows share a line of so many tokens, none of which sees another's.
     """
 
-    def __init__(self, chat: Chat, prompt_dropout: float = 0.0, opening_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        prompt_dropout: float = 0.0,
+        opening_weight: float = 1.0,
+        room: int | None = None,
+    ) -> None:
         self.chat = chat
         self.prompt_dropout = prompt_dropout
         self.opening_weight = opening_weight
+        self.room = room
         self._words: frozenset[int] | None = None
 
     def encode(self, examples: Sequence[Example], limit: int, split: str) -> Rows:
@@ -60,25 +68,21 @@ class Causal(OfTokens):
         return rows
 
     def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        """Cross entropy summed over the learned tokens of some rows.
-
-        Rows are padded on the right, where causal attention never looks, so no mask is needed.
-        A validation weighs all tokens alike.
-        """
+        """Cross entropy summed over the learned tokens of some rows. A validation weighs all tokens alike."""
+        import torch
         import torch.nn.functional as F
 
-        logits, labels, learned = self.predicted(model, rows)
         if self.opening_weight == 1 or not model.training:
-            return F.cross_entropy(logits, labels[learned], reduction="sum")
-        losses = F.cross_entropy(logits, labels[learned], reduction="none")
-        return (losses * _weights(learned, self.opening_weight)[learned]).sum()
+            return super().loss_sum(model, rows)
+        logits, labels = self.predicted(model, rows)
+        weights = [weight for row in rows for weight in weights_of(row, self.opening_weight)]
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return (losses * torch.tensor(weights, device=losses.device)).sum()
 
-    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits (learned tokens, vocabulary); what follows each token, and whether it is learned."""
-        ids = padded([row.ids for row in rows], self.chat.pad_id, model.device)
-        labels = padded([row.labels for row in rows], IGNORED, model.device)[:, 1:]
-        learned = labels != IGNORED
-        return _logits(model, ids, learned).float(), labels, learned
+    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (learned tokens, vocabulary), and what follows each of these tokens."""
+        layout = lay_out(rows, self.chat.pad_id, model.device, self.room)
+        return _logits(model, layout).float(), layout.labels
 
 
 def words_of(rows: Sequence[Row], chat: Chat) -> frozenset[int]:
@@ -111,12 +115,15 @@ def _as_conversation(example: Example) -> tuple[Message, ...]:
 
 
 def _pieces(text: str, chat: Chat, limit: int) -> list[Row]:
-    """A bare text in rows of at most `limit` ids, its end marked: of a text a part is as good as the whole."""
+    """A bare text in rows of at most `limit` ids, its end marked: of a text a part is as good as the whole.
+
+    The first token of a row has nothing before it that could predict it, so it is not learned.
+    """
     ids = [*chat.tokenizer(text, add_special_tokens=False)["input_ids"], chat.eos_id]
     if limit < 2:
         raise InvalidData("a row of one token teaches nothing", "--max-length 2 or more", code="all-too-long")
     cut = [tuple(ids[at : at + limit]) for at in range(0, len(ids), limit)]
-    return [Row(piece, piece) for piece in cut if len(piece) > 1]
+    return [Row(piece, (IGNORED, *piece[1:])) for piece in cut if len(piece) > 1]
 
 
 def _row(messages: Sequence[Message], chat: Chat) -> Row:
@@ -139,38 +146,41 @@ def _prove(row: Row, chat: Chat, where: str) -> None:
         )
 
 
-def _weights(learned: torch.Tensor, opening: float) -> torch.Tensor:
-    """The weight of every token of `learned` (rows, length): more for those that open a row's answers.
+def weights_of(row: Row, opening: float) -> list[float]:
+    """The weight of every learned token of a row: more for those that open one of its answers.
 
     With the first words of an answer it is decided which answer is given; the rest follows from them. The
     weights of a row add up to the number of its learned tokens, so a step is of the usual size, however
     it is accumulated.
     """
-    import torch.nn.functional as F
+    weights: list[float] = []
+    inside = 0
+    for label in row.labels:
+        inside = inside + 1 if label != IGNORED else 0
+        if inside:
+            weights.append(opening if inside <= OPENING else 1.0)
+    size = len(weights) / sum(weights)
+    return [weight * size for weight in weights]
 
-    before = F.pad(learned, (1, 0))[:, :-1]
-    places = learned.cumsum(1)
-    # How many tokens were learned before the answer that a token is in began.
-    begun = (places * (learned & ~before)).cummax(1).values
-    weights = learned * (1 + (opening - 1) * (places - begun < OPENING))
-    return weights * (learned.sum(1, keepdim=True) / weights.sum(1, keepdim=True))
 
-
-def _logits(model: Any, ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-    """Logits (learned tokens, vocabulary) that predict the learned tokens of `ids` (rows, length).
+def _logits(model: Any, layout: Layout) -> torch.Tensor:
+    """Logits (learned tokens, vocabulary) that predict the learned tokens of a layout.
 
     The vocabulary is by far the widest layer, and prompts need none of it: the hidden states
     that matter are picked before it. Models that do more than one product there (a soft cap, a
     scale) take the long way round.
     """
+    given = {"input_ids": layout.ids, "use_cache": False}
+    if layout.positions is not None:  # several rows share a line: attention is told apart by these
+        given["position_ids"] = layout.positions
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = core.get_output_embeddings()
     decoder = core.base_model
     if head is None or decoder is core or _shapes_logits(core.config):
-        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[:, :-1][learned]
+        logits: torch.Tensor = model(**given).logits.flatten(0, 1)[layout.places]
         return logits
-    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
-    picked: torch.Tensor = head(hidden[:, :-1][learned])
+    hidden = decoder(**given).last_hidden_state
+    picked: torch.Tensor = head(hidden.flatten(0, 1)[layout.places])
     return picked
 
 

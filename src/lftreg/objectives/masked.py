@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import pad_id_of, passage_of
+from lftreg.objectives.layout import learned_labels, learned_places
 from lftreg.objectives.padding import attended, padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.objectives.tokens import OfTokens
@@ -53,15 +54,15 @@ class Masked(OfTokens):
     def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
         return self.each_pass(rows, seed=0)
 
-    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits (learned tokens, vocabulary); the labels, and which of them are learned."""
+    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (hidden tokens, vocabulary), and what they were."""
         ids = [row.ids for row in rows]
-        labels = padded([row.labels for row in rows], IGNORED, model.device)
         logits = model(
             input_ids=padded(ids, self.pad_id, model.device), attention_mask=attended(ids, model.device)
         ).logits
-        learned = labels != IGNORED
-        return logits[learned].float(), labels, learned
+        return logits.flatten(0, 1)[learned_places(rows, model.device)].float(), learned_labels(
+            rows, model.device
+        )
 
     def _pieces(self, text: str, limit: int) -> list[Row]:
         cut = self.tokenizer(

@@ -20,8 +20,3 @@ def padded(rows: Sequence[Sequence[int]], filler: int, device: torch.device) -> 
 def attended(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
     """The mask (rows, longest) that is 1 where a row has an id."""
     return padded([[1] * len(row) for row in rows], 0, device)
-
-
-def by_row(losses: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-    """Losses of the tokens where `learned` (rows, longest) is true, in their order, summed row by row."""
-    return losses.new_zeros(learned.shape).masked_scatter(learned, losses).sum(1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import answer_ids, pad_id_of, source_ids
+from lftreg.objectives.layout import learned_labels, learned_places
 from lftreg.objectives.padding import attended, padded
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.objectives.tokens import OfTokens
@@ -43,14 +44,14 @@ class Seq2Seq(OfTokens):
     def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
         return rows
 
-    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits (learned tokens, vocabulary); the labels, and which of them are learned."""
+    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (learned tokens, vocabulary), and the labels."""
         sources = [row.ids for row in rows]
-        labels = padded([row.labels for row in rows], IGNORED, model.device)
         logits = model(
             input_ids=padded(sources, self.pad_id, model.device),
             attention_mask=attended(sources, model.device),
-            labels=labels,
+            labels=padded([row.labels for row in rows], IGNORED, model.device),
         ).logits
-        learned = labels != IGNORED
-        return logits[learned].float(), labels, learned
+        return logits.flatten(0, 1)[learned_places(rows, model.device)].float(), learned_labels(
+            rows, model.device
+        )

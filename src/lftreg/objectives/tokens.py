@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lftreg.objectives.padding import by_row
 from lftreg.objectives.rows import Row
 
 if TYPE_CHECKING:
@@ -17,20 +16,22 @@ class OfTokens(ABC):
     """Cross entropy over the learned tokens of rows. Who inherits says what a model predicts."""
 
     @abstractmethod
-    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (learned tokens, vocabulary); labels (rows, length), and which of them are learned."""
+    def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """Logits (learned tokens, vocabulary) in float32, and the labels (learned tokens,), row by row."""
 
     def loss_sum(self, model: Any, rows: Sequence[Row]) -> Tensor:
         import torch.nn.functional as F
 
-        logits, labels, learned = self.predicted(model, rows)
-        return F.cross_entropy(logits, labels[learned], reduction="sum")
+        logits, labels = self.predicted(model, rows)
+        return F.cross_entropy(logits, labels, reduction="sum")
 
     def losses(self, model: Any, rows: Sequence[Row]) -> Tensor:
+        import torch
         import torch.nn.functional as F
 
-        logits, labels, learned = self.predicted(model, rows)
-        return by_row(F.cross_entropy(logits, labels[learned], reduction="none"), learned)
+        logits, labels = self.predicted(model, rows)
+        each = F.cross_entropy(logits, labels, reduction="none")
+        return torch.stack([part.sum() for part in torch.split(each, [row.learned for row in rows])])
 
     def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
         return None
