@@ -10,6 +10,7 @@
     ├── TokenNeeded            4  a remote asks for a token
     ├── Unavailable            5  hardware, an extra or a model that is not here
     ├── CheckFailed            6  verify found damage
+    ├── Interrupted          130  stopped on request, with everything saved
     └── StorageError           1  the disk, the database or their permissions
         └── NewerDatabase      1  written by a later lftreg
 
@@ -82,6 +83,11 @@ class Unavailable(LftregError):
 class CheckFailed(LftregError):
     exit_code = 6
     code = "check-failed"
+
+
+class Interrupted(LftregError):
+    exit_code = INTERRUPTED
+    code = "interrupted"
 
 
 class StorageError(LftregError):

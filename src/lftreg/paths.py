@@ -28,6 +28,11 @@ class Home:
         return self.root / "tmp"
 
     @property
+    def runs(self) -> Path:
+        """What runs are training or were: a folder each, with their checkpoints while they are not done."""
+        return self.root / "runs"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

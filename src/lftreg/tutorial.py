@@ -21,7 +21,7 @@ from lftreg.models.markers import unmarked
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import Domain
 from lftreg.registry import Registry, Version
-from lftreg.training import Event, Stepped, train
+from lftreg.training import Event, Stepped, Validated, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,11 @@ class LoRAFineTuner:
         self.adapter = train(
             dataset, name=name, registry=self.registry, listen=events.append, **self.config.options()
         )
-        return [{"step": e.step, "loss" if isinstance(e, Stepped) else "eval_loss": e.loss} for e in events]
+        return [
+            {"step": e.step, "loss" if isinstance(e, Stepped) else "eval_loss": e.loss}
+            for e in events
+            if isinstance(e, Stepped | Validated)
+        ]
 
     def load_adapter(self, name: str) -> Version:
         """Answer with an adapter of the registry from now on; `name` is any REF."""

@@ -20,8 +20,8 @@ from lftreg.objectives.classify import labels_of
 from lftreg.plugins.types import Domain, Example, Message, Split
 from lftreg.registry import WEIGHTS, Registry, Version
 from lftreg.training import make_plan, train
-from lftreg.training.loop import evaluate
 from tests.conftest import TINY, Tiny, save_tiny
+from tests.training.evaluating import evaluate
 
 CAUSAL = [kind for kind, (loader, _) in TINY.items() if loader == "AutoModelForCausalLM"]
 ASKED = ("Where is the lamp?", "Who rings the bell?", "When does the boat leave?", "Why is the door blue?")

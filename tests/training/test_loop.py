@@ -14,8 +14,11 @@ from lftreg.models.load import Loaded, load_base, load_chat
 from lftreg.objectives.causal import Causal
 from lftreg.objectives.rows import IGNORED, Row
 from lftreg.plugins.types import Example
-from lftreg.training.loop import Event, Fitted, Stepped, Validated, evaluate, fit
+from lftreg.training.events import Event, Stepped, Validated
+from lftreg.training.loop import fit
 from lftreg.training.settings import Settings
+from lftreg.training.state import Fitted
+from tests.training.evaluating import evaluate
 
 SETTINGS = Settings(rank=4, lr=1e-2, batch_size=4, epochs=6)
 
@@ -124,7 +127,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(
         if isinstance(event, Stepped) and event.step == 2:
             next(p for p in model.parameters() if p.requires_grad).data.fill_(float("nan"))
 
-    with pytest.raises(LftregError, match="at step 3"):
+    with pytest.raises(LftregError, match=r"step 3: the loss became nan, in a batch of the train rows \d+"):
         fit(model, Causal(loaded.chat), rows, rows[:4], resolved, poison)
 
 

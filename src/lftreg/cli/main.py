@@ -37,6 +37,7 @@ STUBS = (
     _stub("list", "Find", "List adapters, the newest first."),
     _stub("show", "Find", "Show everything known about a version."),
     _stub("diff", "Find", "Show what changed from one version to another."),
+    _stub("runs", "Find", "List training runs: running, interrupted, failed, done."),
     _stub("search", "Find", "Find adapters by name, tag, domain, alias, base or method."),
     _stub("lineage", "Find", "Show what a version was made from."),
     _stub("domains", "Find", "List the domains that adapters can be trained on."),
@@ -73,6 +74,8 @@ HABITS = {
     "fit": "train",
     "check": "verify",
     "history": "lineage",
+    "jobs": "runs",
+    "resume": "train",
     "add": "import",
 }
 

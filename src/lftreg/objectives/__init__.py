@@ -31,8 +31,8 @@ class Objective(Protocol):
     def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
         """The loss of each row, (rows,), as a validation weighs it; they add up to `loss_sum`."""
 
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
-        """The share of rows that the model gets right; None where right and wrong mean nothing."""
+    def judged(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`loss_sum`, and how many rows the model gets right; None where right and wrong mean nothing."""
 
 
 def make_objective(

@@ -46,14 +46,14 @@ class Causal(OfTokens):
         for number, example in enumerate(examples, start=1):
             where = f"{split} row {number}"
             if example.text and example.label is None:
-                rows += _pieces(example.text, self.chat, limit)
+                rows += _pieces(example.text, self.chat, limit, number)
                 continue
             messages = example.messages or _as_conversation(example)
             if not all(m.content.strip() for m in messages if m.role == "assistant"):
                 raise InvalidData(
                     f"{where} has no answer to learn from", "give it a response", code="empty-answer"
                 )
-            rows.append(_row(messages, self.chat))
+            rows.append(_row(messages, self.chat, number))
             _prove(rows[-1], self.chat, where)
         return within(rows, limit, split)
 
@@ -105,7 +105,8 @@ def thinned(rows: Sequence[Row], share: float, words: frozenset[int], seed: int)
             for at, (id_, label) in enumerate(zip(row.ids, row.labels, strict=True))
             if label != IGNORED or id_ not in words or dice.random() >= share
         ]
-        made.append(Row(tuple(row.ids[at] for at in kept), tuple(row.labels[at] for at in kept)))
+        ids, labels = (tuple(side[at] for at in kept) for side in (row.ids, row.labels))
+        made.append(Row(ids, labels, row.number))
     return made
 
 
@@ -114,7 +115,7 @@ def _as_conversation(example: Example) -> tuple[Message, ...]:
     return Message("user", example.text), Message("assistant", example.label or "")
 
 
-def _pieces(text: str, chat: Chat, limit: int) -> list[Row]:
+def _pieces(text: str, chat: Chat, limit: int, number: int) -> list[Row]:
     """A bare text in rows of at most `limit` ids, its end marked: of a text a part is as good as the whole.
 
     The first token of a row has nothing before it that could predict it, so it is not learned.
@@ -123,16 +124,16 @@ def _pieces(text: str, chat: Chat, limit: int) -> list[Row]:
     if limit < 2:
         raise InvalidData("a row of one token teaches nothing", "--max-length 2 or more", code="all-too-long")
     cut = [tuple(ids[at : at + limit]) for at in range(0, len(ids), limit)]
-    return [Row(piece, (IGNORED, *piece[1:])) for piece in cut if len(piece) > 1]
+    return [Row(piece, (IGNORED, *piece[1:]), number) for piece in cut if len(piece) > 1]
 
 
-def _row(messages: Sequence[Message], chat: Chat) -> Row:
+def _row(messages: Sequence[Message], chat: Chat, number: int) -> Row:
     ids: list[int] = []
     labels: list[int] = []
     for segment in chat.segments(messages):
         ids += segment.ids
         labels += segment.ids if segment.supervised else [IGNORED] * len(segment.ids)
-    return Row(tuple(ids), tuple(labels))
+    return Row(tuple(ids), tuple(labels), number)
 
 
 def _prove(row: Row, chat: Chat, where: str) -> None:

@@ -14,8 +14,6 @@ from lftreg.plugins.types import Example
 if TYPE_CHECKING:
     import torch
 
-BATCH = 32  # rows that are judged together
-
 
 def labels_of(examples: Sequence[Example]) -> tuple[str, ...]:
     """The labels of a classifier's data, sorted: their order is that of its logits.
@@ -49,7 +47,8 @@ class Classify:
                     "every row of a classifier's data needs both",
                     code="no-label",
                 )
-            rows.append(Row(tuple(self.tokenizer(example.text)["input_ids"]), (self._place[example.label],)))
+            ids = tuple(self.tokenizer(example.text)["input_ids"])
+            rows.append(Row(ids, (self._place[example.label],), number))
         return within(rows, limit, split)
 
     def each_pass(self, rows: Sequence[Row], seed: int) -> Sequence[Row]:
@@ -63,22 +62,21 @@ class Classify:
         return self.losses(model, rows).sum()
 
     def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
-        import torch
+        return self._losses(self._logits(model, rows), rows)
+
+    def judged(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        logits = self._logits(model, rows)
+        return self._losses(logits, rows).sum(), (logits.argmax(-1) == self._classes(logits, rows)).sum()
+
+    def _losses(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         import torch.nn.functional as F
 
-        classes = torch.tensor([row.labels[0] for row in rows], device=model.device)
-        return F.cross_entropy(self._logits(model, rows).float(), classes, reduction="none")
+        return F.cross_entropy(logits.float(), self._classes(logits, rows), reduction="none")
 
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
+    def _classes(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         import torch
 
-        right = 0
-        with torch.inference_mode():
-            for at in range(0, len(rows), BATCH):
-                some = rows[at : at + BATCH]
-                told = self._logits(model, some).argmax(-1).tolist()
-                right += sum(one == row.labels[0] for one, row in zip(told, some, strict=True))
-        return right / len(rows)
+        return torch.tensor([row.labels[0] for row in rows], device=logits.device)
 
     def _logits(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
         ids = [row.ids for row in rows]

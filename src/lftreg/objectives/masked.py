@@ -39,7 +39,7 @@ class Masked(OfTokens):
         """Texts in pieces of at most `limit` ids; of a conversation, all that is said."""
         rows: list[Row] = []
         for number, example in enumerate(examples, start=1):
-            pieces = self._pieces(passage_of(example), limit)
+            pieces = self._pieces(passage_of(example), limit, number)
             if not pieces:
                 raise InvalidData(
                     f"{split} row {number} has no text to learn from", "give it a text", code="empty-text"
@@ -64,14 +64,14 @@ class Masked(OfTokens):
             rows, model.device
         )
 
-    def _pieces(self, text: str, limit: int) -> list[Row]:
+    def _pieces(self, text: str, limit: int, number: int) -> list[Row]:
         cut = self.tokenizer(
             text,
             truncation=True,
             max_length=limit,
             return_overflowing_tokens=True,
         )["input_ids"]
-        return [Row(tuple(ids), tuple(ids)) for ids in cut if set(ids) - self._special]
+        return [Row(tuple(ids), tuple(ids), number) for ids in cut if set(ids) - self._special]
 
     def _masked(self, row: Row, dice: random.Random) -> Row:
         """A row with some of its words hidden, one at least; those alone are learned."""
@@ -85,4 +85,4 @@ class Masked(OfTokens):
                 ids[at] = self.tokenizer.mask_token_id
             elif fate < HIDDEN + SWAPPED:
                 ids[at] = dice.randrange(len(self.tokenizer))
-        return Row(tuple(ids), tuple(labels))
+        return Row(tuple(ids), tuple(labels), row.number)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lftreg.errors import InvalidData
 from lftreg.plugins.types import Example, Split
@@ -19,11 +19,13 @@ class Row:
     """Token ids of one example, and what is learned of them.
 
     For a language model `labels` equals `ids` where a token is learned and is IGNORED elsewhere; for
-    a sequence-to-sequence model they are the ids of the answer, for a classifier the one class.
+    a sequence-to-sequence model they are the ids of the answer, for a classifier the one class. `number` is
+    the place of its example in the split, from 1; 0 where nobody counts.
     """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+    number: int = field(default=0, compare=False)
 
     @property
     def length(self) -> int:

@@ -35,7 +35,7 @@ class Seq2Seq(OfTokens):
                 )
             asked = example.messages[:-1] or (Message("user", example.text),)
             source = source_ids(self.tokenizer, asked)
-            rows.append(Row(tuple(source), tuple(answer_ids(self.tokenizer, example.response))))
+            rows.append(Row(tuple(source), tuple(answer_ids(self.tokenizer, example.response)), number))
         return within(rows, limit, split)
 
     def each_pass(self, rows: Sequence[Row], seed: int) -> Sequence[Row]:

@@ -33,5 +33,5 @@ class OfTokens(ABC):
         each = F.cross_entropy(logits, labels, reduction="none")
         return torch.stack([part.sum() for part in torch.split(each, [row.learned for row in rows])])
 
-    def accuracy(self, model: Any, rows: Sequence[Row]) -> float | None:
-        return None
+    def judged(self, model: Any, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
+        return self.loss_sum(model, rows), None

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from lftreg.training.loop import Event, Stepped, Validated
-from lftreg.training.run import Plan, make_plan, run_plan, train
+from lftreg.training.events import Event, Resumed, Saved, Shrunk, Stepped, Validated
+from lftreg.training.plan import Plan, make_plan
+from lftreg.training.run import run_plan, train
+from lftreg.training.runs import RunFolder, Runs
 from lftreg.training.settings import Settings
 
-__all__ = ["Event", "Plan", "Settings", "Stepped", "Validated", "make_plan", "run_plan", "train"]
+__all__ = [
+    "Event",
+    "Plan",
+    "Resumed",
+    "RunFolder",
+    "Runs",
+    "Saved",
+    "Settings",
+    "Shrunk",
+    "Stepped",
+    "Validated",
+    "make_plan",
+    "run_plan",
+    "train",
+]

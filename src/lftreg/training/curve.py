@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from lftreg.training.loop import Stepped, Validated
+from lftreg.training.events import Stepped, Validated
 
 CURVE = "loss.png"
 INK, ACCENT, QUIET = "#8fa3b8", "#0b5cad", "#d9e0e8"

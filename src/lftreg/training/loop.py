@@ -1,82 +1,33 @@
 """The training loop.
 
-It reads top to bottom: a pass over the data, a step, a validation now and then, the best
-factors kept. What is learned is an objective's affair. The loss is nats a learned token, summed over
-all tokens of a step before the division, so that gradient accumulation equals one large batch.
+It reads top to bottom: validate when it is time, save when it is time, take a step, until the steps are done or
+validation no longer improves. What is learned is an objective's affair, how a step is taken a learner's. The loss is
+nats a learned token, summed over all tokens of a step before the division, so that gradient accumulation
+equals one large batch.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lftreg.errors import LftregError
+from lftreg.errors import Interrupted
 from lftreg.objectives import Objective
-from lftreg.objectives.rows import Row, batches
+from lftreg.objectives.rows import Row
+from lftreg.training import memory
+from lftreg.training.checkpoint import Keeper
+from lftreg.training.events import Listener, Resumed, Saved, Shrunk, Stepped, Validated
+from lftreg.training.learner import Learner, NotFinite, Stopped
+from lftreg.training.order import Order
+from lftreg.training.processes import make_accelerator
 from lftreg.training.settings import Settings
+from lftreg.training.state import Fitted, State
+from lftreg.training.stopping import Stop
 
 if TYPE_CHECKING:
     import torch
-
-RECENT = 10  # steps whose mean is called the last training loss
-
-
-@dataclass(frozen=True, slots=True)
-class Stepped:
-    """After an optimizer step; `loss` in nats a learned token, `tokens` so far."""
-
-    step: int
-    steps: int
-    loss: float
-    lr: float
-    tokens: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """After a validation; `best` says whether it is the lowest so far. `accuracy` is a classifier's."""
-
-    step: int
-    loss: float
-    best: bool
-    accuracy: float | None = None
-
-
-Event = Stepped | Validated
-Listener = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What the loop leaves: the best factors, and the losses on the way."""
-
-    factors: dict[str, torch.Tensor]
-    steps: tuple[Stepped, ...]
-    validations: tuple[Validated, ...]
-    best_step: int
-    stopped_early: bool
-
-    @property
-    def losses(self) -> dict[str, float]:
-        recent = self.steps[-RECENT:]
-        before, best = self.validations[0], min(self.validations, key=lambda v: v.loss)
-        losses = {
-            "train_first": self.steps[0].loss,
-            "train_last": sum(s.loss for s in recent) / len(recent),
-            "validation_before": before.loss,
-            "validation_after": best.loss,
-        }
-        if before.accuracy is not None and best.accuracy is not None:
-            losses |= {"accuracy_before": before.accuracy, "accuracy_after": best.accuracy}
-        return losses
-
-
-class _NotFinite(LftregError):
-    code = "not-finite"
 
 
 def fit(
@@ -86,125 +37,146 @@ def fit(
     validation: Sequence[Row],
     settings: Settings,
     listen: Listener,
+    *,
+    accelerator: Any = None,
+    keeper: Keeper | None = None,
+    stop: Stop | None = None,
 ) -> Fitted:
     """Train the parameters of `model` that require a gradient. `settings` must be resolved.
 
-    Raises LftregError (`not-finite`) with the step when the loss or a gradient stops being a number.
+    With a `keeper` the run goes on from its newest checkpoint, where there is one, and saves more; `stop` ends it
+    between two steps. Raises NotFinite with the step and the rows when the loss or a gradient stops being a
+    number, OutOfMemory where not even one row fits, Interrupted where it was stopped.
     """
-    import torch
-    from accelerate import Accelerator
-
-    assert settings.max_steps is not None and settings.lr is not None
-    accelerator = Accelerator(mixed_precision="no", cpu=model.device.type == "cpu")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    model, optimizer = accelerator.prepare(model, optimizer)
-
-    started = time.monotonic()
-    tokens = 0
-    steps: list[Stepped] = []
-    held_out = objective.held_out(validation)
-    validations = [_validate(model, objective, held_out, settings, 0, math.inf)]
-    listen(validations[0])
-    best: dict[str, torch.Tensor] = _factors(model)
-    best_step = 0
-    every = _validation_interval(settings.max_steps, len(train), settings)
-    waiting = 0
-
-    model.train()
-    for step, group in enumerate(_steps(train, objective, settings), start=1):
-        rate = _rate(step, settings)
-        for options in optimizer.param_groups:
-            options["lr"] = rate
-        loss = _step(accelerator, model, objective, parameters, optimizer, group, settings)
-        if not math.isfinite(loss):
-            raise _NotFinite(
-                f"the loss became {loss} at step {step}",
-                f"nothing was registered; try a smaller learning rate than {settings.lr:g}",
-            )
-        tokens += sum(len(row.ids) for batch in group for row in batch)
-        steps.append(Stepped(step, settings.max_steps, loss, rate, tokens, time.monotonic() - started))
-        listen(steps[-1])
-
-        if step % every == 0 or step == settings.max_steps:
-            lowest = min(v.loss for v in validations)
-            validations.append(_validate(model, objective, held_out, settings, step, lowest))
-            listen(validations[-1])
-            model.train()
-            waiting = 0 if validations[-1].best else waiting + 1
-            if validations[-1].best:
-                best, best_step = _factors(model), step
-            if waiting >= settings.patience:
-                break
-    model.eval()
-    early = len(steps) < settings.max_steps
-    return Fitted(best, tuple(steps), tuple(validations), best_step, early)
+    return Loop(model, objective, train, validation, settings, listen, accelerator, keeper, stop).run()
 
 
-def evaluate(model: Any, objective: Objective, rows: Sequence[Row], batch_size: int) -> float:
-    """Mean loss over rows, in nats a learned token. No gradient, no dropout."""
-    import torch
+class Loop:
+    """One run: where it stands, and what it is made of."""
 
-    if not rows:
-        return math.nan
-    model.eval()
-    total = 0.0
-    ordered = sorted(rows, key=lambda row: len(row.ids))
-    with torch.inference_mode():
-        for start in range(0, len(ordered), 2 * batch_size):
-            total += float(objective.loss_sum(model, ordered[start : start + 2 * batch_size]))
-    return total / sum(row.learned for row in rows)
+    def __init__(
+        self,
+        model: Any,
+        objective: Objective,
+        train: Sequence[Row],
+        validation: Sequence[Row],
+        settings: Settings,
+        listen: Listener,
+        accelerator: Any,
+        keeper: Keeper | None,
+        stop: Stop | None,
+    ) -> None:
+        assert settings.max_steps is not None and settings.lr is not None
+        self.settings = settings
+        self.steps = settings.max_steps
+        self.learner = Learner(model, objective, settings, accelerator or make_accelerator())
+        self.order = Order(train, objective, settings)
+        self.held_out = objective.held_out(validation)
+        self.keeper = keeper
+        self.stop = Stop() if stop is None else stop
+        self.listen = listen if self.learner.accelerator.is_main_process else lambda event: None
+        self.state = State(micro=settings.batch_size, checkpointing=settings.gradient_checkpointing)
+        self.best: dict[str, torch.Tensor] = self.learner.factors()
+        self.every = validation_interval(self.steps, self.order.steps_a_pass)
+
+    def run(self) -> Fitted:
+        self._restore()
+        self._clock = time.monotonic() - self.state.seconds
+        self.learner.judge.train()
+        try:
+            while True:
+                if self._validation_is_due():
+                    self._validate()
+                if self._is_over():
+                    break
+                self._save_and_stop()
+                self._step()
+        except Stopped:
+            self._interrupt()
+        self.learner.judge.eval()
+        state = self.state
+        early = state.step < self.steps
+        seconds = time.monotonic() - self._clock
+        return Fitted(
+            self.best, tuple(state.steps), tuple(state.validations), state.best_step, early, seconds
+        )
+
+    def _restore(self) -> None:
+        found = self.keeper.restore(self.learner) if self.keeper else None
+        if found is not None:
+            self.state, self.best, fallback = found
+            for validated in self.state.validations:
+                self.listen(validated)
+            for stepped in self.state.steps[-1:]:
+                self.listen(stepped)
+            self.listen(Resumed(self.state.step, fallback))
+
+    def _is_over(self) -> bool:
+        return self.state.step == self.steps or self.state.waiting >= self.settings.patience
+
+    def _validation_is_due(self) -> bool:
+        step = self.state.step
+        return not self.state.validated and (step % self.every == 0 or step == self.steps)
+
+    def _validate(self) -> None:
+        state = self.state
+        loss, accuracy = self.learner.evaluate(self.held_out, self.stop)
+        validated = Validated(state.step, loss, loss < state.lowest, accuracy)
+        if validated.best:
+            self.best, state.best_step = self.learner.factors(), state.step
+        state.waiting = 0 if validated.best else state.waiting + 1
+        state.validations.append(validated)
+        self.listen(validated)
+
+    def _step(self) -> None:
+        state = self.state
+        group = self.order.group(state.step)
+        rate = learning_rate(state.step + 1, self.settings)
+        try:
+            loss = self.learner.step(group, rate, self._tell_shrunk)
+        except NotFinite as error:
+            raise NotFinite(f"step {state.step + 1}: {error.message}", error.hint) from None
+        state.step += 1
+        state.tokens += sum(len(row.ids) for batch in group for row in batch)
+        state.seconds = time.monotonic() - self._clock
+        used = memory.peak(self.learner.device)
+        stepped = Stepped(state.step, self.steps, loss, rate, state.tokens, state.seconds, used)
+        state.steps.append(stepped)
+        self.listen(stepped)
+
+    def _tell_shrunk(self, rows: int, checkpointing: bool) -> None:
+        self.state.micro, self.state.checkpointing = rows, checkpointing
+        self.listen(Shrunk(self.state.step + 1, rows, checkpointing))
+
+    def _save_and_stop(self) -> None:
+        """A checkpoint where it is time for one; the end of the run where somebody wishes it."""
+        if self.learner.agree(bool(self.stop)):
+            self._interrupt()
+        step = self.state.step
+        if self.keeper and step and self.learner.agree(self.keeper.due(step)):
+            self._save()
+
+    def _save(self) -> None:
+        assert self.keeper is not None
+        self.state.seconds = time.monotonic() - self._clock
+        self.keeper.save(self.learner, self.state, self.best)
+        self.listen(Saved(self.state.step))
+
+    def _interrupt(self) -> None:
+        if self.keeper is None:
+            raise Interrupted(f"stopped after step {self.state.step} of {self.steps}; nothing was registered")
+        self._save()
+        stopped = Interrupted(
+            f"stopped after step {self.state.step} of {self.steps}; everything is saved",
+            "`lftreg train --resume` goes on from there",
+        )
+        if self.stop.signal is not None:
+            stopped.exit_code = 128 + self.stop.signal
+        raise stopped
 
 
-def _validate(
-    model: Any, objective: Objective, rows: Sequence[Row], settings: Settings, step: int, lowest: float
-) -> Validated:
-    loss = evaluate(model, objective, rows, settings.batch_size)
-    return Validated(step, loss, loss < lowest, objective.accuracy(model, rows))
-
-
-def _step(
-    accelerator: Any,
-    model: Any,
-    objective: Objective,
-    parameters: list[Any],
-    optimizer: Any,
-    group: list[list[Row]],
-    settings: Settings,
-) -> float:
-    """One optimizer step over a group of micro-batches; returns its mean loss."""
-    learned = sum(row.learned for batch in group for row in batch)
-    total = 0.0
-    for batch in group:
-        loss = objective.loss_sum(model, batch) / learned
-        accelerator.backward(loss)
-        total += loss.item()
-    norm = accelerator.clip_grad_norm_(parameters, settings.clip)
-    if not math.isfinite(float(norm)):
-        return math.nan
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total
-
-
-def _steps(train: Sequence[Row], objective: Objective, settings: Settings) -> Iterator[list[list[Row]]]:
-    """Groups of micro-batches, one a step, pass after pass, up to the number of steps."""
-    assert settings.max_steps is not None
-    made = 0
-    epoch = 0
-    while True:
-        seed = settings.seed + epoch
-        passing = list(batches(objective.each_pass(train, seed), settings.batch_size, seed))
-        for start in range(0, len(passing), settings.accumulate):
-            if made == settings.max_steps:
-                return
-            yield passing[start : start + settings.accumulate]
-            made += 1
-        epoch += 1
-
-
-def _rate(step: int, settings: Settings) -> float:
-    """Linear warm-up to the peak, then a cosine to a hundredth of it."""
+def learning_rate(step: int, settings: Settings) -> float:
+    """Linear warm-up to the peak, then a cosine to a hundredth of it. Steps count from 1."""
     assert settings.max_steps is not None and settings.lr is not None
     warmup = max(1, round(settings.warmup * settings.max_steps))
     if step <= warmup:
@@ -213,15 +185,6 @@ def _rate(step: int, settings: Settings) -> float:
     return settings.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _validation_interval(steps: int, rows: int, settings: Settings) -> int:
+def validation_interval(steps: int, steps_a_pass: int) -> int:
     """Once a pass, at least five times a run, never more often than every ten steps."""
-    a_pass = -(-rows // (settings.batch_size * settings.accumulate))
-    return max(10, min(a_pass, steps // 5))
-
-
-def _factors(model: Any) -> dict[str, torch.Tensor]:
-    """A copy of the adapter's tensors, as PEFT names them in a file."""
-    from peft import get_peft_model_state_dict
-
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+    return max(10, min(steps_a_pass, steps // 5))

@@ -6,63 +6,46 @@ import importlib.metadata
 import json
 import platform
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lftreg import __version__
-from lftreg.errors import InvalidData, LftregError, UsageError
-from lftreg.models.base import FoundBase, find_base
+from lftreg.errors import InvalidData, LftregError
 from lftreg.models.configs import plain_config
-from lftreg.models.load import Loaded, load_base, load_tokenizer, stop_ids
-from lftreg.models.targets import list_modules, resolve_targets
-from lftreg.models.tasks import CAUSAL, CLASSIFY, LABELS, Task, length_limit, training_task, unit_of
-from lftreg.objectives import Objective, make_objective
-from lftreg.objectives.classify import labels_of
-from lftreg.objectives.rows import Rows, data_digest
+from lftreg.models.load import Loaded, load_base
+from lftreg.models.tasks import LABELS
 from lftreg.plugins.host import Host
-from lftreg.plugins.types import SPLITS, Domain, Example, Split
+from lftreg.plugins.types import Domain
 from lftreg.registry import Draft, Registry, Run, Version
 from lftreg.tensors import settle_header
+from lftreg.training import samples
+from lftreg.training.adapter import attach_adapter
+from lftreg.training.checkpoint import Keeper
 from lftreg.training.curve import CURVE, draw
-from lftreg.training.loop import Fitted, Listener, fit
+from lftreg.training.events import Listener
+from lftreg.training.loop import fit
 from lftreg.training.noise import noisy_embeddings
-from lftreg.training.settings import Settings, settings_from
+from lftreg.training.plan import Plan, make_plan
+from lftreg.training.preflight import check_trainable, packs_apart
+from lftreg.training.processes import by_first, make_accelerator
+from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
+from lftreg.training.state import Fitted
+from lftreg.training.stopping import stopping
 
-CAUSAL_ONLY: dict[str, Any] = {"prompt_dropout": 0.0, "opening_weight": 1.0}
 LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
+BEFORE = "samples-before.json"  # in a run's folder: what the base said
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that is decided before a weight is read."""
+class _Outcome:
+    """What there is to publish."""
 
-    name: str
-    domain: Domain
-    base: FoundBase
-    task: Task
-    labels: tuple[str, ...]
-    objective: Objective
-    settings: Settings
-    targets: tuple[str, ...]
-    rows: Mapping[Split, Rows]
-    data_digest: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def examples(self) -> dict[str, int]:
-        return {split: len(self.rows[split]) for split in SPLITS}
-
-    @property
-    def unit(self) -> str:
-        """What the loss is counted by."""
-        return unit_of(self.task.name)
-
-    @property
-    def left_out(self) -> int:
-        return sum(rows.too_long for rows in self.rows.values())
+    fitted: Fitted
+    config: Mapping[str, Any]
+    samples: tuple[samples.Sample, ...]
 
 
 def train(
@@ -74,148 +57,164 @@ def train(
     host: Host | None = None,
     listen: Listener = lambda event: None,
     trust_code: bool = False,
+    resume: bool = False,
     **options: Any,
 ) -> Version:
     """Train an adapter on a domain and register it. `options` are those of `Settings`.
 
     `name` is the domain's where it is left out; `listen` hears of every step and validation;
-    `trust_code` lets a base run Python of its own. Raises a subclass of LftregError, with nothing
-    registered, where anything does not fit.
+    `trust_code` lets a base run Python of its own; `resume` goes on with the run of this name that was
+    interrupted last, by its own settings. Raises a subclass of LftregError, with nothing registered, where
+    anything does not fit, and Interrupted where Ctrl-C or SIGTERM stopped it.
     """
     registry = registry or Registry()
+    run = None
+    if resume:
+        run = Runs(registry.home).to_resume(name or (domain if isinstance(domain, str) else domain.name))
+        options = {**run.request.settings, **options}
+        base, trust_code = run.request.base, trust_code or run.request.trust_code
     plan = make_plan(
         domain, name=name, base=base, registry=registry, host=host, trust_code=trust_code, **options
     )
-    return run_plan(plan, registry, listen)
+    return run_plan(plan, registry, listen, run)
 
 
-def make_plan(
-    domain: str | Domain,
-    *,
-    name: str | None,
-    base: str,
+def run_plan(
+    plan: Plan,
     registry: Registry,
-    host: Host | None = None,
-    trust_code: bool = False,
-    **options: Any,
-) -> Plan:
-    """Read the data, tokenise it, choose settings and targets. Reads no weights, needs no GPU."""
-    host = host or Host()
-    source = host.domain(domain) if isinstance(domain, str) else domain
-    registry.check_name(name or source.name)
-    found = find_base(base, registry, trust_code=trust_code)
-    config = found.config
-    given = settings_from(options, source.defaults)
-    examples = _examples(source, given.seed)
-    everything = [example for rows in examples.values() for example in rows]
-    task = training_task(config, labelled=any(example.label is not None for example in everything))
-    labels = labels_of(everything) if task is CLASSIFY else ()
-    given = _that_apply(given, task, options)
-    objective = make_objective(
-        task,
-        load_tokenizer(found),
-        stop_ids(found),
-        prompt_dropout=given.prompt_dropout,
-        opening_weight=given.opening_weight,
-        labels=labels,
-    )
-    limit = length_limit(config, given.max_length)
-    rows = {split: objective.encode(examples[split], limit, split) for split in SPLITS}
-    settings = given.resolved(found.record.parameters, len(rows["train"]))
-    notes: list[str] = []
-    modules = list_modules(config, task, code=found.folder if found.code else None)
-    targets = resolve_targets(modules, config["model_type"], settings.targets, host, tell=notes.append)
-    return Plan(
-        name=name or source.name,
-        domain=source,
-        base=found,
-        task=task,
-        labels=labels,
-        objective=objective,
-        settings=settings,
-        targets=targets,
-        rows=rows,
-        data_digest=data_digest(examples),
-        notes=tuple(notes),
-    )
+    listen: Listener = lambda event: None,
+    run: RunFolder | None = None,
+    *,
+    save_every: int | None = None,
+) -> Version:
+    """Load the base, train, and publish the best factors as a new version.
 
-
-def run_plan(plan: Plan, registry: Registry, listen: Listener = lambda event: None) -> Version:
-    """Load the base, train, and publish the best factors as a new version."""
-    import torch
-
+    With `run` an earlier run goes on from its newest checkpoint: the plan has to be the same. `save_every` saves
+    after so many steps; it is a matter of time where it is left out. Of several processes the first
+    one writes, all of them return the version.
+    """
     registry.check_name(plan.name)
-    started = time.monotonic()
-    torch.manual_seed(plan.settings.seed)  # before the first number is drawn: a classifier's head is fresh
-    loaded = load_base(
-        plan.base, plan.settings.dtype, task=plan.task, labels=plan.labels, quantize=plan.settings.quantize
-    )
-    model = _with_adapter(loaded, plan)
-    train_rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
-    with noisy_embeddings(model, plan.settings.neftune):
-        fitted = fit(model, plan.objective, train_rows, validation, plan.settings, listen)
-    _check_alive(fitted, plan)
-    return _publish(plan, model, fitted, time.monotonic() - started, registry)
+    accelerator = make_accelerator()
+    if run is None:
+        run = by_first(accelerator, lambda: Runs(registry.home).begin(request_of(plan)))
+    else:
+        check_same(plan, run.request)
+    with _holding(run, accelerator):
+        published = by_first(accelerator, lambda: _published(run, plan, registry))
+        if published is None:
+            outcome = _fit(plan, run, accelerator, listen, save_every)
+            published = by_first(accelerator, lambda: _publish(plan, run, outcome, registry))
+        if accelerator.is_main_process:
+            run.close({"ref": published.ref, "digest": published.digest})
+        return published
 
 
-def _that_apply(settings: Settings, task: Task, asked: Mapping[str, Any]) -> Settings:
-    """Settings without those that only a causal model knows. Raises UsageError where a user asked for one."""
-    if task is CAUSAL:
-        return settings
-    for name, neutral in CAUSAL_ONLY.items():
-        if asked.get(name) not in (None, neutral):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is for causal language models, and this base is a {task.words}",
-                "leave it out",
-            )
-    return replace(settings, **CAUSAL_ONLY)
-
-
-def _examples(source: Domain, seed: int) -> dict[Split, list[Example]]:
-    examples: dict[Split, list[Example]] = {split: list(source.build(split, seed)) for split in SPLITS}
-    for split in ("train", "validation"):
-        if not examples[split]:
-            raise InvalidData(f"domain {source.name!r} has no {split} rows", "it needs at least one")
-    return examples
-
-
-def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
-    """The base with fresh factors; only they require a gradient. The seed is set first."""
+def request_of(plan: Plan) -> Request:
+    """What is written down of a plan, so that another process can take it up."""
     import torch
-    from peft import LoraConfig, get_peft_model
+
+    return Request(
+        name=plan.name,
+        base=plan.base.record.id,
+        fingerprint=plan.base.record.fingerprint,
+        data_digest=plan.data_digest,
+        settings=plan.settings.as_dict(),
+        libraries=libraries(),
+        threads=torch.get_num_threads(),
+        trust_code=plan.base.code,
+        source=plan.source,
+    )
+
+
+def check_same(plan: Plan, request: Request) -> None:
+    """A run goes on with the data and the base that it began with. Raises InvalidData."""
+    hint = "put it back, or train anew without --resume"
+    if plan.data_digest != request.data_digest:
+        raise InvalidData("the data is not what it was when the run began", hint, code="data-changed")
+    if plan.base.record.fingerprint != request.fingerprint:
+        raise InvalidData(
+            f"base {request.base!r} is not what it was when the run began", hint, code="base-changed"
+        )
+    for name, value in plan.settings.as_dict().items():
+        if name in request.settings and request.settings[name] != value:
+            raise InvalidData(
+                f"--{name.replace('_', '-')} {value} is not what the run began with ({request.settings[name]})",
+                "leave it out, or train anew without --resume",
+                code="other-settings",
+            )
+
+
+def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_every: int | None) -> _Outcome:
+    """Train, and ask the questions before and after."""
+    import torch
+    from peft import set_peft_model_state_dict
 
     settings = plan.settings
-    torch.manual_seed(settings.seed)
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=_tidy(settings.alpha),
-        lora_dropout=settings.dropout,
-        target_modules=list(plan.targets),
-        fan_in_fan_out=_has_conv1d(loaded.model, plan.targets),
-        task_type=plan.task.peft,
-        modules_to_save=list(loaded.fresh) or None,
+    torch.set_num_threads(run.request.threads)
+    torch.manual_seed(settings.seed)  # before the first number is drawn: a classifier's head is fresh
+    loaded = load_base(
+        plan.base, settings.dtype, task=plan.task, labels=plan.labels, quantize=settings.quantize
     )
-    model = get_peft_model(loaded.model, lora)
-    own = (".lora_", ".modules_to_save.")  # the second is a classifier's head
-    strays = [
-        n for n, p in model.named_parameters() if p.requires_grad and not any(part in n for part in own)
-    ]
-    if strays:
-        raise LftregError(f"{strays[0]} would be trained too, and is no part of the adapter", code="stray")
-    if settings.gradient_checkpointing:
-        model.enable_input_require_grads()
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model
+    model = attach_adapter(loaded, plan)
+    check_trainable(model)
+    rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
+    if settings.packing and not packs_apart(plan.objective, model, rows):
+        raise InvalidData(
+            f"rows that share a line would see each other in base {plan.base.record.id!r}",
+            "leave --packing out: its attention does not tell packed rows apart",
+            code="packing-leaks",
+        )
+    asked = samples.questions(plan)
+    before = _before(run, model, loaded, asked)
+    with stopping() as stop, noisy_embeddings(model, settings.neftune):
+        fitted = fit(
+            model, plan.objective, rows, validation, settings, listen,
+            accelerator=accelerator, keeper=Keeper(run.path, save_every), stop=stop,
+        )  # fmt: skip
+    _check_alive(fitted, plan)
+    set_peft_model_state_dict(model, fitted.factors)
+    after = samples.answers(model, loaded, asked)
+    config = plain_config(model.peft_config["default"], plan.base.record.id)
+    return _Outcome(fitted, config, samples.together(asked, before, after))
 
 
-def _has_conv1d(model: Any, targets: Sequence[str]) -> bool:
-    """GPT-2's layers hold their weight transposed; PEFT has to be told."""
-    from transformers.pytorch_utils import Conv1D
+def _before(run: RunFolder, model: Any, loaded: Loaded, asked: Sequence[Any]) -> list[str]:
+    """What the base says: an adapter that was not trained yet changes nothing. Kept for a run that goes on."""
+    place = run.path / BEFORE
+    try:
+        said = json.loads(place.read_text(encoding="utf-8"))
+        if isinstance(said, list) and len(said) == len(asked):
+            return said
+    except (OSError, ValueError):
+        pass
+    said = samples.answers(model, loaded, asked)
+    place.write_text(json.dumps(said), encoding="utf-8")
+    return said
 
-    return any(
-        isinstance(module, Conv1D) and any(name == t or name.endswith("." + t) for t in targets)
-        for name, module in model.named_modules()
-    )
+
+@contextmanager
+def _holding(run: RunFolder, accelerator: Any) -> Iterator[None]:
+    """Hold a run's lock, and write down how it ended. A run that was stopped has no end yet."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with run.held():
+        run.reopen()
+        try:
+            yield
+        except BaseException as error:
+            outcome = outcome_of(error)
+            if outcome is not None:
+                run.close(outcome)
+            raise
+
+
+def _published(run: RunFolder, plan: Plan, registry: Registry) -> Version | None:
+    """The version that this very run published before it was killed, if it came so far."""
+    for version in registry.list(name=plan.name, all_versions=True):
+        if version.run is not None and version.run.settings.get("run") == run.id:
+            return version
+    return None
 
 
 def _check_alive(fitted: Fitted, plan: Plan) -> None:
@@ -233,21 +232,31 @@ def _check_alive(fitted: Fitted, plan: Plan) -> None:
         )
 
 
-def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: Registry) -> Version:
+def _publish(plan: Plan, run: RunFolder, outcome: _Outcome, registry: Registry) -> Version:
     from safetensors.torch import save_file
 
-    run = Run(
+    fitted = outcome.fitted
+    record = Run(
         seed=plan.settings.seed,
         data_digest=plan.data_digest,
         settings=plan.settings.as_dict()
-        | {"task": plan.task.name, "steps": len(fitted.steps), "best_step": fitted.best_step},
-        libraries=_libraries(),
+        | {
+            "task": plan.task.name,
+            "steps": len(fitted.steps),
+            "best_step": fitted.best_step,
+            "memory": fitted.steps[-1].memory,
+            "run": run.id,
+        },
+        libraries=libraries(),
         losses=fitted.losses,
         examples=plan.examples,
         tokens=fitted.steps[-1].tokens,
-        seconds=seconds,
+        seconds=fitted.seconds,
     )
     curve = draw(f"{plan.name} on {plan.base.record.id}", fitted.steps, fitted.validations, plan.unit)
+    attachments = {**plan.domain.attachments, CURVE: curve}
+    if outcome.samples:
+        attachments[samples.SAMPLES] = samples.written(outcome.samples)
     metadata = {"format": "pt"} | ({LABELS: json.dumps(plan.labels)} if plan.labels else {})
     with tempfile.TemporaryDirectory(prefix="lftreg-") as folder:
         weights = Path(folder) / "adapter_model.safetensors"
@@ -259,20 +268,16 @@ def _publish(plan: Plan, model: Any, fitted: Fitted, seconds: float, registry: R
                 kind="trained",
                 base=plan.base.record,
                 weights=weights,
-                config=plain_config(model.peft_config["default"], plan.base.record.id),
+                config=outcome.config,
                 domain=plan.domain.name,
-                attachments={**plan.domain.attachments, CURVE: curve},
-                run=run,
+                attachments=attachments,
+                run=record,
             )
         )
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
+    """The versions of everything that a run's numbers depend on."""
     # lftreg by itself: run from a checkout it has no metadata.
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES if name != "lftreg"}
     return {"lftreg": __version__, **versions, "python": platform.python_version()}
-
-
-def _tidy(alpha: float | None) -> float | int:
-    assert alpha is not None
-    return int(alpha) if alpha == int(alpha) else alpha

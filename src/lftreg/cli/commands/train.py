@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lftreg.plugins.types import Domain
     from lftreg.registry import Version
-    from lftreg.training import Event, Plan
+    from lftreg.training import Event, Plan, RunFolder
 
 
 @define(
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         "lftreg train --data ./inbox.jsonl --name inbox --rank 8",
         "lftreg train --data ./tickets.csv --map prompt=Subject --map response=Reply --dry-run",
         "lftreg train financial_advisor --base ./my-llama --targets attention --dry-run",
+        "lftreg train --resume",
     ),
 )
 @click.argument("domains", nargs=-1, metavar="[DOMAIN]...")
@@ -87,8 +88,15 @@ if TYPE_CHECKING:
 )
 @QUANTIZE
 @click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, a third more time.")
+@click.option(
+    "--packing", is_flag=True, default=None, help="Several rows a line, none of which sees another."
+)
 @click.option("--seed", type=int, metavar="N", help="Seed of the factors and of the order of rows (0).")
 @TRUST
+@click.option("--resume", is_flag=True, help="Go on with the run that was interrupted last.")
+@click.option(
+    "--save-every", type=int, metavar="N", help="Save a checkpoint after every N steps (by time: 20 seconds)."
+)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 def command(
     context: Context,
@@ -99,19 +107,35 @@ def command(
     base: str | None,
     dry_run: bool,
     trust_remote_code: bool,
+    resume: bool,
+    save_every: int | None,
     **options: Any,
 ) -> None:
     """Train an adapter on a domain or on your own data.
 
     The best version by validation loss is registered, with its settings, its losses and the loss curve.
-    Ctrl-C registers nothing.
+    Ctrl-C saves a checkpoint; --resume goes on from it, and what comes of it is the same, to the bit.
     """
+    if save_every is not None and save_every < 1:
+        raise UsageError(f"--save-every {save_every} makes no sense", "give 1 or more")
+    if resume:
+        from lftreg.cli import resuming
+
+        base_asked = {"base": base} if base else {}
+        versions = resuming.resume(
+            context, domains, data, name, {**options, **base_asked}, partial(_run, context, save_every)
+        )
+        _tell(context, versions)
+        return
     sources = _sources(context, domains, data, mapping, name)
     asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
     if dry_run:
         _show_plans(context, [_plan(context, source, name, asked) for source in sources])
         return
-    versions = [_train(context, source, name, asked) for source in sources]
+    _tell(context, [_run(context, save_every, _plan(context, source, name, asked)) for source in sources])
+
+
+def _tell(context: Context, versions: Sequence[Version]) -> None:
     rows = [documents.made(version) for version in versions]
     context.out.result(rows[0] if len(rows) == 1 else rows, partial(_render, versions))
     context.out.next(f'lftreg generate {versions[-1].name} "..."')
@@ -119,8 +143,8 @@ def command(
 
 def _sources(
     context: Context, domains: Sequence[str], data: Sequence[Path], mapping: Sequence[str], name: str | None
-) -> list[Domain]:
-    """What to train on: domains by name, or files as one domain."""
+) -> list[tuple[Domain, dict[str, Any]]]:
+    """What to train on: domains by name, or files as one domain; and how to find it again."""
     if bool(domains) == bool(data):
         what = "both a domain and --data" if data else "nothing to train on"
         raise UsageError(
@@ -129,27 +153,30 @@ def _sources(
     if data:
         from lftreg.cli.own_data import read_own
 
-        return [read_own(context, data, mapping, name).domain]
+        found = {"data": [str(path.absolute()) for path in data], "map": list(mapping)}
+        return [(read_own(context, data, mapping, name).domain, found)]
     if mapping:
         raise UsageError("--map tells the columns of --data", "a domain has none")
     if name is not None and len(domains) > 1:
         raise UsageError("one --name for several domains", "train them one by one, or leave --name out")
-    return [context.host.domain(domain) for domain in domains]
+    return [(context.host.domain(domain), {"domain": domain}) for domain in domains]
 
 
-def _plan(context: Context, source: Domain, name: str | None, asked: dict[str, Any]) -> Plan:
+def _plan(
+    context: Context, source: tuple[Domain, dict[str, Any]], name: str | None, asked: dict[str, Any]
+) -> Plan:
     from lftreg.training import make_plan
 
-    return make_plan(source, name=name, registry=context.registry, host=context.host, **asked)
+    domain, found = source
+    return make_plan(domain, name=name, registry=context.registry, host=context.host, source=found, **asked)
 
 
-def _train(context: Context, source: Domain, name: str | None, asked: dict[str, Any]) -> Version:
+def _run(context: Context, save_every: int | None, plan: Plan, run: RunFolder | None = None) -> Version:
     from lftreg.training import run_plan
 
-    plan = _plan(context, source, name, asked)
     _announce(context, plan)
     with _listening(context, plan) as listen:
-        return run_plan(plan, context.registry, listen)
+        return run_plan(plan, context.registry, listen, run, save_every=save_every)
 
 
 def _announce(context: Context, plan: Plan) -> None:
@@ -173,7 +200,7 @@ def _announce(context: Context, plan: Plan) -> None:
 @contextmanager
 def _listening(context: Context, plan: Plan) -> Iterator[Callable[[Event], None]]:
     """The bar or the lines that follow a run."""
-    from lftreg.training import Stepped
+    from lftreg.training import Resumed, Saved, Shrunk, Stepped
 
     held_out = ""
     with context.out.progress(plan.name, plan.settings.max_steps) as progress:
@@ -183,7 +210,18 @@ def _listening(context: Context, plan: Plan) -> Iterator[Callable[[Event], None]
             if isinstance(event, Stepped):
                 speed = event.tokens / max(event.seconds, 1e-9)
                 progress.update(event.step, note=f"loss {event.loss:.3f}{held_out}  {speed:,.0f} tokens/s")
-            else:
+            elif isinstance(event, Shrunk):
+                how = " and gradient checkpointing" if event.checkpointing else ""
+                progress.line(
+                    f"memory ran out at step {event.step}: tried again with {event.rows} rows at once{how}, "
+                    "the batch stays as it is"
+                )
+            elif isinstance(event, Resumed):
+                older = (
+                    " (the newest checkpoint is damaged, the one before it is used)" if event.fallback else ""
+                )
+                progress.line(f"goes on after step {event.step}{older}")
+            elif not isinstance(event, Saved):
                 held_out = f"  validation {event.loss:.3f}"
 
         yield listen

@@ -1,0 +1,61 @@
+"""What a run tells whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """After an optimizer step; `loss` in nats a learned token, `tokens` and `seconds` so far.
+
+    `memory` is the most that was in use at once so far, in bytes: of the GPU where there is one, else of
+    the process.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    tokens: int
+    seconds: float
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """After a validation; `best` says whether it is the lowest so far. `accuracy` is a classifier's."""
+
+    step: int
+    loss: float
+    best: bool
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """Memory ran out, and the step is tried again: `rows` go through the base at once from here on."""
+
+    step: int
+    rows: int
+    checkpointing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint is on the disk: so many steps are safe."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run goes on where its checkpoint was made. `fallback` tells that the newest one was damaged."""
+
+    step: int
+    fallback: bool = False
+
+
+Event = Stepped | Validated | Shrunk | Saved | Resumed
+Listener = Callable[[Event], None]

@@ -1,0 +1,35 @@
+"""One process or several: what the first one decides, the others take over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+
+def make_accelerator() -> Any:
+    """Accelerate's view of the processes: one, or those that a launcher started. Sets this process's GPU."""
+    import torch
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=not torch.cuda.is_available())
+
+
+def by_first(accelerator: Any, make: Callable[[], Value]) -> Value:
+    """What `make` gives in the first process, in all of them. Where it raises, all of them raise."""
+    if accelerator.num_processes == 1:
+        return make()
+    from accelerate.utils import broadcast_object_list
+
+    told: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            told[0] = make()
+        except Exception as error:  # noqa: BLE001 the others wait for an answer, whatever it is
+            told[1] = error
+    broadcast_object_list(told, from_process=0)
+    if told[1] is not None:
+        raise told[1]
+    value: Value = told[0]
+    return value

@@ -1,0 +1,220 @@
+"""Runs on the disk: a folder each in the home, with what was asked for, its checkpoints, and how it ended.
+
+A run holds a lock on its folder while it trains; the system takes it away when the process ends, however
+that happens. So a folder without an outcome is running where it is locked and was interrupted where it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lftreg.errors import LftregError, NotFound, StorageError, UsageError
+from lftreg.outputs import whole_output
+from lftreg.paths import Home
+from lftreg.training.checkpoint import BEFORE, NEWEST, step_of
+
+Status = Literal["running", "interrupted", "failed", "done"]
+
+REQUEST, OUTCOME, LOCK = "run.json", "outcome.json", "lock"
+KEPT = 200  # runs that are done, whose records stay; the registry keeps what they made
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run was asked for. `source` says where its data comes from, as whoever asked understands it.
+
+    `settings` are resolved; `data_digest` and `fingerprint` are those of the data and the base; `threads`
+    are torch's, on which the last bits of a sum depend.
+    """
+
+    name: str
+    base: str
+    fingerprint: str
+    data_digest: str
+    settings: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    threads: int
+    trust_code: bool = False
+    source: Mapping[str, Any] = field(default_factory=dict)
+    started_at: float = field(default_factory=time.time)
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run: its identity is the name of its folder."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def request(self) -> Request:
+        """Raises NotFound where the folder holds no run."""
+        found = _json(self.path / REQUEST)
+        if found is None:
+            raise NotFound(f"unknown run {self.id!r}", "`lftreg runs` lists them", code="unknown-run")
+        known = Request.__dataclass_fields__
+        return Request(**{key: value for key, value in found.items() if key in known})
+
+    @property
+    def outcome(self) -> dict[str, Any] | None:
+        return _json(self.path / OUTCOME)
+
+    @property
+    def status(self) -> Status:
+        outcome = self.outcome
+        if outcome is not None:
+            return "done" if "ref" in outcome else "failed"
+        return "running" if self._is_locked() else "interrupted"
+
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any((self.path / name).is_file() for name in (NEWEST, BEFORE))
+
+    @property
+    def step(self) -> int:
+        """How many steps are safe in the newest checkpoint; 0 where there is none."""
+        for name in (NEWEST, BEFORE):
+            found = step_of(self.path / name)
+            if found is not None:
+                return found
+        return 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, the run is this process's. Raises UsageError where it is another's."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UsageError(
+                f"run {self.id} is running in another process",
+                "`lftreg runs` shows it",
+                code="run-is-running",
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} cannot be locked: {error.strerror}", "choose another --home"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def close(self, outcome: Mapping[str, Any]) -> None:
+        """Say how the run ended. What only a run that goes on needs is removed from one that is done."""
+        _write(self.path / OUTCOME, {**outcome, "ended_at": time.time()})
+        if "ref" in outcome:
+            for name in (NEWEST, BEFORE):
+                (self.path / name).unlink(missing_ok=True)
+
+    def reopen(self) -> None:
+        """A run that failed goes on."""
+        (self.path / OUTCOME).unlink(missing_ok=True)
+
+    def _is_locked(self) -> bool:
+        from filelock import FileLock, Timeout
+
+        if not (self.path / LOCK).exists():
+            return False
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except (Timeout, OSError):
+            return True
+        lock.release()
+        return False
+
+
+class Runs:
+    """The runs of a home."""
+
+    def __init__(self, home: Home) -> None:
+        self._folder = home.runs
+
+    def begin(self, request: Request) -> RunFolder:
+        """A folder for a new run, which appears with its request in it."""
+        moment = time.strftime("%Y%m%d-%H%M%S", time.localtime(request.started_at))
+        folder = self._folder / f"{request.name}-{moment}-{secrets.token_hex(2)}"
+        with whole_output(folder) as place:
+            place.mkdir()
+            _write(place / REQUEST, asdict(request))
+        self._prune()
+        return RunFolder(folder)
+
+    def list(self) -> list[RunFolder]:
+        """Every run, the newest first."""
+        try:
+            paths = [path for path in self._folder.iterdir() if (path / REQUEST).is_file()]
+        except FileNotFoundError:
+            return []
+        return sorted(map(RunFolder, paths), key=lambda run: (run.request.started_at, run.id), reverse=True)
+
+    def to_resume(self, name: str | None = None) -> RunFolder:
+        """The newest run that can go on: of an adapter's name, or by its own identity, or of all.
+
+        Raises NotFound where there is none, UsageError where it is running.
+        """
+        runs = [run for run in self.list() if name is None or name in (run.request.name, run.id)]
+        for run in runs:
+            if run.status == "interrupted" or (run.status == "failed" and run.saved):
+                return run
+        whose = f"of {name!r} " if name else ""
+        running = next((run for run in runs if run.status == "running"), None)
+        if running is not None:
+            raise UsageError(
+                f"run {running.id} is running in another process",
+                "`lftreg runs` shows it",
+                code="run-is-running",
+            )
+        raise NotFound(
+            f"no run {whose}was interrupted",
+            "`lftreg runs` lists them; leave --resume out to begin",
+            code="nothing-to-resume",
+        )
+
+    def _prune(self) -> None:
+        done = [run for run in self.list() if run.status == "done"]
+        for run in done[KEPT:]:
+            shutil.rmtree(run.path, ignore_errors=True)
+
+
+def outcome_of(error: BaseException) -> dict[str, Any] | None:
+    """What a run that ended by an error leaves; None where it was stopped and is to go on."""
+    if isinstance(error, LftregError) and error.code != "interrupted":
+        return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+    if isinstance(error, Exception) and not isinstance(error, LftregError):
+        return {"error": {"code": "bug", "message": f"{type(error).__name__}: {error}", "hint": None}}
+    return None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """A small file that is whole or not there."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+    scratch.replace(path)

@@ -1,0 +1,88 @@
+"""Start runs, kill them at random moments, let them go on, and count how many end as if nothing had happened.
+
+    python -m tests.training.killing BASE KILLS [--seed N]
+
+One process that has loaded everything forks each attempt, so that a kill costs a second and not ten; what is
+killed is a real process, by SIGKILL, with a checkpoint at every step. Prints a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from lftreg.registry import Registry
+from lftreg.training import Runs, make_plan, run_plan
+from lftreg.training.checkpoint import NEWEST
+from tests.training.test_resume import OPTIONS, lessons
+
+
+def attempt(base: Path, resume: bool) -> int:
+    """A child that trains to the end, if it is let."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        registry = Registry()
+        plan = make_plan(lessons(), name=None, base=str(base), registry=registry, **OPTIONS)
+        run_plan(plan, registry, run=Runs(registry.home).to_resume() if resume else None, save_every=1)
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001 a forked child must end here
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def wait_for_a_save(registry: Registry, child: int) -> None:
+    """Until a checkpoint of this very process is half written, or two seconds."""
+    places = [run.path / f".{NEWEST}.{child}" for run in Runs(registry.home).list()[:1]]
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        if any(place.exists() for place in places):
+            return
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(base: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    registry = Registry()
+    started = time.monotonic()
+    assert ended(attempt(base, resume=False)) == 0
+    whole_time = time.monotonic() - started
+    whole = registry.get("lessons").digest
+    found = {"kills": 0, "runs": 0, "equal": 0, "in_saves": 0}
+    while found["kills"] < kills:
+        begun = len(Runs(registry.home).list())
+        resume = False
+        while True:
+            child = attempt(base, resume)
+            fate = dice.random()
+            if fate < 0.75:
+                time.sleep(dice.random() * whole_time)
+                if fate < 0.4:
+                    wait_for_a_save(registry, child)
+                os.kill(child, signal.SIGKILL)
+            code = ended(child)
+            found["kills"] += code == -signal.SIGKILL
+            runs = Runs(registry.home).list()
+            found["in_saves"] += sum(
+                1 for run in runs[:1] if code and any(run.path.glob(f".{NEWEST}.{child}"))
+            )
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, code
+            resume = len(runs) > begun
+        found["runs"] += 1
+        found["equal"] += registry.get("lessons").digest == whole
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[4]) if len(sys.argv) > 4 else 0)

@@ -1,0 +1,224 @@
+"""A run that was stopped, in whatever way, ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lftreg.errors import Interrupted, InvalidData, LftregError, NotFound, UsageError
+from lftreg.paths import Home
+from lftreg.plugins.types import Domain, Example
+from lftreg.registry import Registry, Version
+from lftreg.training import Runs, Stepped, Validated, make_plan, run_plan, train
+from lftreg.training.checkpoint import BEFORE, NEWEST
+from lftreg.training.events import Event, Resumed
+
+KILLS = os.environ.get("LFTREG_KILLS", "8")  # `make soak` kills fifty times
+
+OPTIONS: dict[str, Any] = {
+    "rank": 4, "lr": 1e-2, "batch_size": 4, "max_steps": 24, "patience": 9, "prompt_dropout": 0.2, "neftune": 3.0,
+    "dropout": 0.1,
+}  # fmt: skip
+
+
+def lessons(changed: str = "") -> Domain:
+    def build(split: str, seed: int) -> list[Example]:
+        count = {"train": 20, "validation": 4, "test": 0}[split]
+        return [Example.pair(f"What is {split} {n}?", f"It is {n}{changed}.") for n in range(count)]
+
+    return Domain("lessons", "numbers", build)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """What a run that is left alone makes."""
+    version: Version = go(Registry(Home(tmp_path_factory.mktemp("whole"))), tiny_llama)
+    return version
+
+
+class Pulled(BaseException):
+    """The plug is pulled: no handler of ours knows it."""
+
+
+def go(registry: Registry, base: Path, listen: Any = lambda event: None, *, resume: bool = False) -> Any:
+    plan = make_plan(lessons(), name=None, base=str(base), registry=registry, **OPTIONS)
+    run = Runs(registry.home).to_resume("lessons") if resume else None
+    return run_plan(plan, registry, listen, run, save_every=3)
+
+
+@pytest.fixture(autouse=True)
+def hears_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who was started in the background inherits that Ctrl-C is ignored, and lftreg leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def pulls(step: int) -> Any:
+    def listen(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == step:
+            raise Pulled
+
+    return listen
+
+
+def test_what_goes_on_equals_what_was_never_interrupted(
+    registry: Registry, tiny_llama: Path, whole: Version
+) -> None:
+    """Dropout, noise, word dropout, moments, schedule, the best factors: all of it is in the checkpoint."""
+    for step in (2, 10, 13, 24):
+        with pytest.raises(Pulled):
+            go(registry, tiny_llama, pulls(step))
+        heard: list[Event] = []
+        again = go(registry, tiny_llama, heard.append, resume=True)
+        assert again.digest == whole.digest
+        assert whole.run is not None
+        assert (again.run.losses, again.run.tokens) == (whole.run.losses, whole.run.tokens)
+        resumed = [event.step for event in heard if isinstance(event, Resumed)]
+        assert resumed == ([(step - 1) // 3 * 3] if step > 3 else [])
+
+
+def test_a_stop_saves_and_goes_on_from_the_very_step(
+    registry: Registry, tiny_llama: Path, whole: Version
+) -> None:
+
+    def interrupts(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="stopped after step 5 of 24; everything is saved") as caught:
+        go(registry, tiny_llama, interrupts)
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    (run,) = [run for run in Runs(registry.home).list() if run.status == "interrupted"]
+    assert run.step == 5
+    assert go(registry, tiny_llama, resume=True).digest == whole.digest
+    assert {run.status for run in Runs(registry.home).list()} == {"done"}
+
+
+def test_a_stop_in_the_middle_of_a_validation(registry: Registry, tiny_llama: Path, whole: Version) -> None:
+
+    def interrupts(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 10:  # a validation is next
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="step 10") as caught:
+        go(registry, tiny_llama, interrupts)
+    assert caught.value.exit_code == 130
+    heard: list[Event] = []
+    assert go(registry, tiny_llama, heard.append, resume=True).digest == whole.digest
+    assert [e.step for e in heard if isinstance(e, Validated)] == [0, 10, 20, 24]
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    registry: Registry, tiny_llama: Path, whole: Version
+) -> None:
+    with pytest.raises(Pulled):
+        go(registry, tiny_llama, pulls(11))
+    run = Runs(registry.home).to_resume()
+    content = bytearray((run.path / NEWEST).read_bytes())
+    content[-5] ^= 1
+    (run.path / NEWEST).write_bytes(content)
+    heard: list[Event] = []
+    assert go(registry, tiny_llama, heard.append, resume=True).digest == whole.digest
+    assert [e for e in heard if isinstance(e, Resumed)] == [Resumed(6, fallback=True)]
+
+
+def test_two_damaged_checkpoints_are_told(registry: Registry, tiny_llama: Path) -> None:
+    with pytest.raises(Pulled):
+        go(registry, tiny_llama, pulls(11))
+    run = Runs(registry.home).to_resume()
+    for name in (NEWEST, BEFORE):
+        (run.path / name).write_bytes(b"rust")
+    with pytest.raises(InvalidData, match="damaged"):
+        go(registry, tiny_llama, resume=True)
+    assert run.status == "failed"
+
+
+def test_other_data_another_base_or_other_settings_do_not_go_on(
+    registry: Registry, tiny_llama: Path, tiny_gpt2: Path
+) -> None:
+    with pytest.raises(Pulled):
+        go(registry, tiny_llama, pulls(5))
+    run = Runs(registry.home).to_resume()
+    for other, code in (
+        ({"domain": lessons("!")}, "data-changed"),
+        ({"base": str(tiny_gpt2)}, "base-changed"),
+        ({"rank": 8}, "other-settings"),
+    ):
+        given: dict[str, Any] = {"domain": lessons(), "base": str(tiny_llama), **OPTIONS, **other}
+        plan = make_plan(given.pop("domain"), name=None, registry=registry, **given)
+        with pytest.raises(InvalidData) as caught:
+            run_plan(plan, registry, run=run)
+        assert caught.value.code == code
+    assert run.status == "interrupted"
+    assert not registry.list()
+
+
+def test_a_run_that_published_and_was_killed_then_is_not_made_twice(
+    registry: Registry, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lftreg.training.runs import RunFolder
+
+    def killed(self: RunFolder, outcome: Any) -> None:
+        raise Pulled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "close", killed)
+        with pytest.raises(Pulled):
+            go(registry, tiny_llama)
+    assert Runs(registry.home).list()[0].status == "interrupted"
+    assert go(registry, tiny_llama, resume=True).ref == "lessons@1"
+    assert len(registry.list(all_versions=True)) == 1
+    assert Runs(registry.home).list()[0].status == "done"
+
+
+def test_nothing_to_resume(registry: Registry) -> None:
+    with pytest.raises(NotFound, match="no run of 'lessons' was interrupted"):
+        train(lessons(), registry=registry, resume=True)
+
+
+def test_a_run_is_one_process_s(registry: Registry, tiny_llama: Path) -> None:
+    """While it trains, nobody else can take it up, and it is told as running."""
+    seen: list[str] = []
+
+    def looks(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 4:
+            (run,) = Runs(registry.home).list()
+            seen.append(run.status)
+            with pytest.raises(UsageError, match="running in another process"):
+                Runs(registry.home).to_resume("lessons")
+
+    go(registry, tiny_llama, looks)
+    assert seen == ["running"]
+
+
+def test_a_run_that_failed_says_how(registry: Registry, tiny_llama: Path) -> None:
+    with pytest.raises(LftregError, match="never fell"):
+        train(lessons(), base=str(tiny_llama), registry=registry, **{**OPTIONS, "lr": 1e-30, "max_steps": 3})
+    (run,) = Runs(registry.home).list()
+    assert run.status == "failed"
+    assert run.outcome is not None
+    assert run.outcome["error"]["code"] == "no-improvement"
+
+
+@pytest.mark.slow
+def test_sigkill_at_random_moments(tiny_llama: Path, home: Path) -> None:
+    """Killed in the middle of steps, validations and saves, each run ends with the bytes of one left alone."""
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.training.killing", str(tiny_llama), KILLS, "--seed", "0"],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr[-2000:]
+    found = json.loads(told.stdout)
+    assert found["kills"] >= int(KILLS)
+    assert found["equal"] == found["runs"]
+    assert found["in_saves"] > 0
