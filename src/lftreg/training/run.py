@@ -7,7 +7,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lftreg import __version__
 from lftreg.errors import InvalidData, LftregError, UsageError
 from lftreg.models.base import FoundBase, find_base
 from lftreg.models.configs import plain_config
+from lftreg.models.fresh import add_adapter
 from lftreg.models.load import Loaded, load_base, load_tokenizer, stop_ids
 from lftreg.models.targets import list_modules, resolve_targets
 from lftreg.models.tasks import CAUSAL, CLASSIFY, LABELS, Task, length_limit, training_task, unit_of
@@ -182,39 +183,19 @@ def _examples(source: Domain, seed: int) -> dict[Split, list[Example]]:
 def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
     """The base with fresh factors; only they require a gradient. The seed is set first."""
     import torch
-    from peft import LoraConfig, get_peft_model
 
     settings = plan.settings
+    assert settings.alpha is not None
     torch.manual_seed(settings.seed)
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=_tidy(settings.alpha),
-        lora_dropout=settings.dropout,
-        target_modules=list(plan.targets),
-        fan_in_fan_out=_has_conv1d(loaded.model, plan.targets),
-        task_type=plan.task.peft,
-        modules_to_save=list(loaded.fresh) or None,
-    )
-    model = get_peft_model(loaded.model, lora)
-    own = (".lora_", ".modules_to_save.")  # the second is a classifier's head
-    strays = [
-        n for n, p in model.named_parameters() if p.requires_grad and not any(part in n for part in own)
-    ]
-    if strays:
-        raise LftregError(f"{strays[0]} would be trained too, and is no part of the adapter", code="stray")
-    if settings.gradient_checkpointing:
-        model.enable_input_require_grads()
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model
-
-
-def _has_conv1d(model: Any, targets: Sequence[str]) -> bool:
-    """GPT-2's layers hold their weight transposed; PEFT has to be told."""
-    from transformers.pytorch_utils import Conv1D
-
-    return any(
-        isinstance(module, Conv1D) and any(name == t or name.endswith("." + t) for t in targets)
-        for name, module in model.named_modules()
+    return add_adapter(
+        loaded.model,
+        plan.task,
+        plan.targets,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        dropout=settings.dropout,
+        heads=loaded.fresh,
+        gradient_checkpointing=settings.gradient_checkpointing,
     )
 
 
@@ -271,8 +252,3 @@ def _libraries() -> dict[str, str]:
     # lftreg by itself: run from a checkout it has no metadata.
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES if name != "lftreg"}
     return {"lftreg": __version__, **versions, "python": platform.python_version()}
-
-
-def _tidy(alpha: float | None) -> float | int:
-    assert alpha is not None
-    return int(alpha) if alpha == int(alpha) else alpha
