@@ -115,7 +115,7 @@ def _attention(
     bias = attn_mask
     if bias is not None and bias.dtype == torch.bool:
         bias = torch.zeros(bias.shape, dtype=query.dtype, device=bias.device)
-    fused: torch.Tensor = _Fused.apply(query, key, value, bias)
+    fused: torch.Tensor = _Fused.apply(query, key, value, bias)  # type: ignore[no-untyped-call]
     return fused
 
 

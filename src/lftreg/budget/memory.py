@@ -199,7 +199,7 @@ def _trained(model: Any, loss: Loss, tracker: Tracker) -> int:
     optimizer.zero_grad(set_to_none=True)
     model.train()
     tracker.restart()
-    loss(model).backward()
+    loss(model).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return tracker.peak
@@ -216,4 +216,4 @@ def _validated(model: Any, validation: Loss | None, tracker: Tracker) -> int:
     tracker.restart()
     with torch.no_grad():
         validation(model)
-    return tracker.peak + moments
+    return int(tracker.peak + moments)

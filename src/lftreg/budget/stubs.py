@@ -35,7 +35,7 @@ class Packed(nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         product = _Nf4 if self.kind == "nf4" else _Int8
-        out: torch.Tensor = product.apply(x, self.in_features, self.out_features)
+        out: torch.Tensor = product.apply(x, self.in_features, self.out_features)  # type: ignore[no-untyped-call]
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
 

@@ -23,7 +23,7 @@ def rounded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-class Tracker(TorchDispatchMode):
+class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of living storages of one device; `peak` is the most that was alive at once.
 
     Models branch on the contents of indices and masks (are rows packed? is anything padded?). These are small
@@ -32,7 +32,7 @@ class Tracker(TorchDispatchMode):
     """
 
     def __init__(self, device: str = "meta") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
         self.live = 0
         self.peak = 0
