@@ -1,7 +1,8 @@
-"""What a GPU does otherwise than the meta device: autocast, and attention that never holds its scores.
+"""What real devices do otherwise than the meta device: autocast, dropout, attention that never holds its scores.
 
-The meta device knows neither: autocast acts on real devices only, and attention there takes the path of
-plain products, which holds (batch, heads, length, length) scores. Both are put back here, by function.
+The meta device knows none of them: autocast acts on real devices only, dropout there holds a float for every number
+instead of a byte, and attention takes the path of plain products, which holds (batch, heads, length, length)
+scores. All are put back here, function by function.
 """
 
 from __future__ import annotations
@@ -38,16 +39,17 @@ FLASH_HEAD = 256  # the longest head that the fused kernels take
 _HALVES = (torch.bfloat16, torch.float16)
 
 
-class Gpu(TorchFunctionMode):
-    """Makes a step on the meta device allocate what it would on a GPU.
+class Kernels(TorchFunctionMode):
+    """Makes a step on the meta device allocate what it would on a GPU, or on a CPU without `gpu`.
 
     `half` is the dtype of autocast, or None without it. `tracker` is told the contents of index tensors.
     """
 
-    def __init__(self, tracker: Tracker, half: torch.dtype | None) -> None:
+    def __init__(self, tracker: Tracker, half: torch.dtype | None, gpu: bool = True) -> None:
         super().__init__()
         self.tracker = tracker
         self.half = half
+        self.gpu = gpu
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -58,7 +60,9 @@ class Gpu(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             if self.half is not None:
                 args, kwargs = _cast(args, kwargs, (torch.float32,), self.half)
-            return _attention(*args, **kwargs)
+            return _attention(self.gpu, *args, **kwargs)
+        if func is F.dropout and self.gpu:
+            return _dropout(*args, **kwargs)
         if self.half is not None:
             if func in LOWER:
                 args, kwargs = _cast(args, kwargs, (torch.float32,), self.half)
@@ -91,7 +95,13 @@ def _cast(args: Any, kwargs: Any, of: tuple[torch.dtype, ...], to: torch.dtype) 
     return tree_map_only(torch.Tensor, lambda t: t.to(to) if t.dtype in of else t, (args, kwargs))
 
 
+def _dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
+    """Dropout as a GPU does it, whose mask takes a byte a number."""
+    return torch.native_dropout(x, p, True)[0] if training and p > 0 else x
+
+
 def _attention(
+    gpu: bool,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -101,22 +111,24 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    """Attention by the kernel that torch would choose on a GPU.
+    """Attention by the kernel that torch would choose.
 
-    Flash takes half precision without a mask, and fewer heads of keys than of queries. Efficient takes float32 and
-    masks, but as many heads on both sides. What is left is computed by plain products (sdp_utils.cpp).
+    On a GPU, flash takes half precision without a mask, and fewer heads of keys than of queries. Efficient takes float32
+    and masks, but as many heads on both sides. A CPU has one that takes all but dropout. What is left is
+    computed by plain products (aten/src/ATen/native/transformers/{cuda/sdp_utils,sdp_utils_cpp}.cpp).
     """
     grouped = query.shape[1] != key.shape[1]
     flash = query.dtype in _HALVES and attn_mask is None
-    if max(query.shape[-1], value.shape[-1]) > FLASH_HEAD or query.dim() != 4 or (grouped and not flash):
+    fused = (flash or not grouped) and query.shape[-1] <= FLASH_HEAD if gpu else dropout_p == 0
+    if query.dim() != 4 or query.shape[-1] != value.shape[-1] or not fused:
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
     bias = attn_mask
     if bias is not None and bias.dtype == torch.bool:
         bias = torch.zeros(bias.shape, dtype=query.dtype, device=bias.device)
-    fused: torch.Tensor = _Fused.apply(query, key, value, bias)  # type: ignore[no-untyped-call]
-    return fused
+    out: torch.Tensor = _Fused.apply(query, key, value, bias)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _Fused(torch.autograd.Function):

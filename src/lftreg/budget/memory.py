@@ -89,7 +89,7 @@ def estimate(
     """
     import torch
 
-    from lftreg.budget.kernels import Gpu, autocast_flag
+    from lftreg.budget.kernels import Kernels, autocast_flag
     from lftreg.budget.tracking import Tracker
 
     check_kind(quantize)
@@ -100,7 +100,7 @@ def estimate(
         config, task, targets, rank, dtype, quantize, gradient_checkpointing, dropout, labels, code
     )
     try:
-        with autocast_flag(half), tracker, Gpu(tracker, half) as mode:
+        with autocast_flag(half), tracker, Kernels(tracker, half, gpu) as mode:
             if gradient_checkpointing:
                 # Whatever runs inside `backward` runs outside of a mode for functions: recomputing asks for it again.
                 again = {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), mode)}

@@ -17,8 +17,8 @@ from lftreg.models.targets import Module, matched_by_name
 
 # The share of `float32` that is reached: without tensor cores it is arithmetic that is waited for.
 FLOAT32_UTILISATION = 0.6
-# A GPU is told of every operation by one thread: 126 ms a step of 16 layers with 7 adapters each, however few the tokens
-# (Llama 1B shape, 1 x 256, PEFT, eager, H200).
+# A GPU is told of every operation by one thread: 126 ms a step of 16 layers with 7 adapters each, however few the
+# tokens (Llama 1B shape, 1 x 256, PEFT, eager, H200).
 LAUNCH = 0.126 / (16 * 7)
 
 
