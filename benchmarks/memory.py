@@ -125,18 +125,18 @@ def worst(case: Case) -> tuple[Any, list[Any]]:
 
 
 def foretell(case: Case) -> Any:
-    from lftreg.budget.memory import estimate
+    from lftreg.budget.memory import Recipe, estimate
 
     objective, rows = worst(case)
-    return estimate(
-        BASES[case.base],
-        lambda model: objective.loss_sum(model, rows),
+    recipe = Recipe(
+        config=BASES[case.base],
         targets=case.targets,
         rank=case.rank,
         dtype=case.dtype,
         gradient_checkpointing=case.checkpointing,
         dropout=case.dropout,
     )
+    return estimate(recipe, lambda model: objective.loss_sum(model, rows))
 
 
 def measure(case: Case) -> dict[str, float]:

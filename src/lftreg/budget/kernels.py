@@ -113,8 +113,8 @@ def _attention(
 ) -> torch.Tensor:
     """Attention by the kernel that torch would choose.
 
-    On a GPU, flash takes half precision without a mask, and fewer heads of keys than of queries. Efficient takes float32
-    and masks, but as many heads on both sides. A CPU has one that takes all but dropout. What is left is
+    On a GPU, flash takes half precision without a mask, and fewer heads of keys than of queries. Efficient takes
+    float32 and masks, but as many heads on both sides. A CPU has one that takes all but dropout. What is left is
     computed by plain products (aten/src/ATen/native/transformers/{cuda/sdp_utils,sdp_utils_cpp}.cpp).
     """
     grouped = query.shape[1] != key.shape[1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftreg.errors import Unavailable
+from lftreg.errors import LftregError, Unavailable
 from lftreg.models.fresh import add_adapter
 from lftreg.models.quantize import check_kind
 from lftreg.models.targets import empty_model, modules_of
@@ -61,61 +61,71 @@ class Memory:
         return self.base + self.adapter + self.optimizer + self.gradients
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides the size of a step, but for its rows.
+
+    `config` is the base's `config.json`, `code` its folder where its own Python is trusted; `task` is the
+    base's own where it is left out, `labels` the number of a classifier's. The others are as in training.
+    """
+
+    config: Mapping[str, Any]
+    targets: Sequence[str]
+    rank: int
+    task: Task | None = None
+    dtype: str = "float32"
+    quantize: str | None = None
+    gradient_checkpointing: bool = False
+    dropout: float = 0.0
+    labels: int = 0
+    code: Path | None = None
+
+
 def estimate(
-    config: Mapping[str, Any],
+    recipe: Recipe,
     loss: Loss,
     *,
-    targets: Sequence[str],
-    rank: int,
-    task: Task | None = None,
-    dtype: str = "float32",
-    quantize: str | None = None,
-    gradient_checkpointing: bool = False,
-    dropout: float = 0.0,
-    labels: int = 0,
-    autocast: bool | None = None,
-    gpu: bool = True,
-    code: Path | None = None,
     validation: Loss | None = None,
+    gpu: bool = True,
+    autocast: bool | None = None,
 ) -> Memory:
     """What a training step takes at its peak, in bytes as torch counts them (`torch.cuda.max_memory_allocated`).
 
-    `config` is the base's `config.json`, `code` its folder where its own Python is trusted. `loss` gives the loss of
-    the worst micro-batch for a model on the meta device, which it must take `model.device` for; `validation`
-    likewise for the largest batch that is computed without gradients. `labels` is the number of a
-    classifier's. `autocast` is as a GPU computes bfloat16 in training, where it is left out. Raises InvalidData for a
-    configuration that no model can be built from, Unavailable (`no-estimate`) for a model that cannot run on the
-    meta device.
+    `loss` computes the loss of the worst micro-batch by a model on the meta device, whose `device` it makes tensors
+    for; `validation` that of the largest batch without gradients. `autocast` says whether products are computed in
+    bfloat16 whatever the weights are in; left out, it is on for a base in bfloat16 on a GPU. Raises InvalidData for
+    a configuration that no model can be built from, Unavailable (`no-estimate`) for a model that cannot run on
+    the meta device.
     """
     import torch
 
     from lftreg.budget.kernels import Kernels, autocast_flag
     from lftreg.budget.tracking import Tracker
 
-    check_kind(quantize)
-    task = task or natural_task(config)
-    half = torch.bfloat16 if (dtype == "bfloat16" and gpu if autocast is None else autocast) else None
+    check_kind(recipe.quantize)
+    if autocast is None:
+        autocast = gpu and recipe.dtype == "bfloat16"
+    half = torch.bfloat16 if autocast else None
     tracker = Tracker()
-    model = _model(
-        config, task, targets, rank, dtype, quantize, gradient_checkpointing, dropout, labels, code
-    )
     try:
+        model = _model(recipe)
         with autocast_flag(half), tracker, Kernels(tracker, half, gpu) as mode:
-            if gradient_checkpointing:
+            if recipe.gradient_checkpointing:
                 # Whatever runs inside `backward` runs outside of a mode for functions: recomputing asks for it again.
                 again = {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), mode)}
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=again)
             static = _static(model, tracker)
             peak = max(_trained(model, loss, tracker), _validated(model, validation, tracker))
+    except LftregError:
+        raise
     except Exception as error:  # models are anyone's code, and few were written with the meta device in mind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Unavailable(
-            f"the memory of this {config['model_type']} model cannot be foretold: {reason}",
+            f"the memory of this {recipe.config['model_type']} model cannot be foretold: {reason}",
             "train with a small --batch-size first",
             code="no-estimate",
         ) from error
-    base, adapter, optimizer, gradients = static
-    return Memory(base, adapter, optimizer, gradients, max(0, peak - sum(static)), WORKSPACE if gpu else 0)
+    return Memory(*static, activations=max(0, peak - sum(static)), workspace=WORKSPACE if gpu else 0)
 
 
 def fits(memory: Memory, device: Device) -> bool | None:
@@ -130,42 +140,32 @@ def usable(size: int) -> int:
     return int(size * (1 - SPARE)) - CONTEXT
 
 
-def _model(
-    config: Mapping[str, Any],
-    task: Task,
-    targets: Sequence[str],
-    rank: int,
-    dtype: str,
-    quantize: str | None,
-    gradient_checkpointing: bool,
-    dropout: float,
-    labels: int,
-    code: Path | None,
-) -> Any:
+def _model(recipe: Recipe) -> Any:
     """The base and its fresh adapter on the meta device, as training makes them."""
     import torch
 
     from lftreg.budget.stubs import Packed, pack
 
-    options: dict[str, Any] = {"dtype": dtype}
+    task = recipe.task or natural_task(recipe.config)
+    options: dict[str, Any] = {"dtype": recipe.dtype}
     if task is CLASSIFY:
-        options["num_labels"] = labels
-    model = empty_model(config, task, code, **options)
+        options["num_labels"] = recipe.labels
+    model = empty_model(recipe.config, task, recipe.code, **options)
     heads = [module.name for module in modules_of(model) if module.head]
-    if quantize is not None:
-        pack(model, quantize, heads)
+    if recipe.quantize is not None:
+        pack(model, recipe.quantize, heads)
     model.requires_grad_(False)
     fresh = {part for name in heads for part in name.split(".") if part in CLASSIFIER_HEADS}
     with torch.device("meta"):
         model = add_adapter(
             model,
             task,
-            targets,
-            rank=rank,
-            alpha=2 * rank,
-            dropout=dropout,
+            recipe.targets,
+            rank=recipe.rank,
+            alpha=recipe.rank,  # a number that scales: it takes no memory
+            dropout=recipe.dropout,
             heads=sorted(fresh) if task is CLASSIFY else (),
-            gradient_checkpointing=gradient_checkpointing,
+            gradient_checkpointing=recipe.gradient_checkpointing,
         )
     for module in model.modules():
         if isinstance(getattr(module, "base_layer", None), Packed):

@@ -19,16 +19,16 @@ class Packed(nn.Linear):
     every 64 * 256. int8 (Dettmers et al. 2022, arXiv 2208.07339): a byte a weight, four bytes an output.
     """
 
-    def __init__(self, like: nn.Linear, kind: str) -> None:
-        super().__init__(like.in_features, like.out_features, bias=False, device="meta")
+    def __init__(self, inputs: int, outputs: int, bias: nn.Parameter | None, kind: str) -> None:
+        super().__init__(inputs, outputs, bias=False, device="meta")
         self.kind = kind
-        self.bias = like.bias
-        count = like.in_features * like.out_features
+        self.register_parameter("bias", bias)
+        count = inputs * outputs
         nf4 = kind == "nf4"
         data = torch.empty(-(-count // 2) if nf4 else count, dtype=torch.uint8, device="meta")
         self.weight = nn.Parameter(data, requires_grad=False)
         blocks = -(-count // BLOCK)
-        extra = blocks + 4 * -(-blocks // OUTER) + CODES if nf4 else 4 * like.out_features
+        extra = blocks + 4 * -(-blocks // OUTER) + CODES if nf4 else 4 * outputs
         self.register_buffer(
             "constants", torch.empty(extra, dtype=torch.uint8, device="meta"), persistent=False
         )
@@ -40,11 +40,20 @@ class Packed(nn.Linear):
 
 
 def pack(model: nn.Module, kind: str, whole: Collection[str]) -> None:
-    """Put `Packed` layers in place of a model's linear layers, but for those at the paths in `whole`."""
+    """Put `Packed` layers in place of a model's linear ones, but for those at the paths in `whole`.
+
+    transformers leaves alone, too, what a model says must stay in float32.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    kept = set(getattr(model, "_keep_in_fp32_modules", None) or ())
     for path, module in list(model.named_modules()):
-        if type(module) is nn.Linear and path not in whole:
-            parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, Packed(module, kind))
+        if not isinstance(module, nn.Linear | Conv1D) or path in whole or kept & set(path.split(".")):
+            continue
+        first, last = module.weight.shape
+        inputs, outputs = (first, last) if isinstance(module, Conv1D) else (last, first)
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, Packed(inputs, outputs, module.bias, kind))
 
 
 class _Nf4(torch.autograd.Function):
