@@ -100,7 +100,8 @@ def _flaw(entry: Any) -> str | None:
     price = entry.get("price", 0)
     if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e6:
         return f"the price of {name} is no number of dollars"
-    if not all(isinstance(part, str) for part in entry.get("match", [])):
+    match = entry.get("match", [])
+    if not isinstance(match, list) or not all(isinstance(part, str) for part in match):
         return f"{name} needs a list of texts as match"
     return None
 
