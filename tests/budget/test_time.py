@@ -31,6 +31,17 @@ def test_gpt2_names_its_sizes_otherwise() -> None:
     assert work.adapted == LAYERS
 
 
+def test_of_experts_those_chosen_are_counted() -> None:
+    sizes = {"num_local_experts": 8, "num_experts_per_tok": 2, "head_dim": WIDTH // 4}
+    mixtral = LLAMA | sizes | {"model_type": "mixtral"}
+    work = work_of(list_modules(mixtral), mixtral, ("q_proj",), RANK)
+    attention = sum(i * o for i, o in LINEAR[:4])
+    products = attention + 2 * 3 * WIDTH * INNER
+    assert (
+        LAYERS * products <= work.layers <= LAYERS * (products + 8 * WIDTH)
+    )  # what chooses them, too, where linear
+
+
 def test_flops_of_a_token() -> None:
     cost = estimate(WORK, GPU, tokens=1, length=50, batches=0)
     assert cost.flops == 4 * 1000 + 4 * 100 + 6 * 10 + 6 * 8 * 50

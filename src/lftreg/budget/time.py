@@ -51,7 +51,7 @@ def work_of(modules: Sequence[Module], config: Mapping[str, Any], targets: Seque
     linear = [module for module in modules if module.linear]
     adapted = [m for found in matched_by_name(targets, linear).values() for m in found]
     return Work(
-        layers=sum(_weights(module) for module in linear if not module.head),
+        layers=sum(_weights(module) for module in linear if not module.head) + _experts(config, linear),
         head=sum(_weights(module) for module in linear if module.head),
         adapter=sum(rank * ((m.inputs or 0) + (m.outputs or 0)) for m in adapted),
         attention=_attention(config),
@@ -102,11 +102,31 @@ def _weights(module: Module) -> int:
 
 def _attention(config: Mapping[str, Any]) -> int:
     """The width of all heads of all layers; 0 where a configuration does not say it by a usual name."""
+    width = _first(config, "num_attention_heads", "n_head", "num_heads") * _first(config, "head_dim", "d_kv")
+    return _layers(config) * (width or _hidden(config))
+
+
+def _experts(config: Mapping[str, Any], linear: Sequence[Module]) -> int:
+    """Weights of the experts that a token passes, where they are no layers of their own but one stack of a block's.
+
+    Each has three products, as of a gated MLP. Every block is taken to have experts.
+    """
+    chosen = _first(config, "num_experts_per_tok")
+    if not chosen or any(".experts." in module.name for module in linear):
+        return 0
+    inner = _first(config, "moe_intermediate_size", "intermediate_size")
+    return _layers(config) * chosen * 3 * _hidden(config) * inner
+
+
+def _layers(config: Mapping[str, Any]) -> int:
+    return _first(config, "num_hidden_layers", "n_layer", "num_layers")
+
+
+def _hidden(config: Mapping[str, Any]) -> int:
+    return _first(config, "hidden_size", "n_embd", "d_model")
+
+
+def _first(config: Mapping[str, Any], *names: str) -> int:
+    """The first of these numbers that a configuration has, or that of its part for text; 0 without."""
     text = config.get("text_config") or config
-
-    def first(*names: str) -> int:
-        return next((int(text[name]) for name in names if isinstance(text.get(name), int)), 0)
-
-    layers = first("num_hidden_layers", "n_layer", "num_layers")
-    width = first("num_attention_heads", "n_head", "num_heads") * first("head_dim", "d_kv")
-    return layers * (width or first("hidden_size", "n_embd", "d_model"))
+    return next((int(text[name]) for name in names if isinstance(text.get(name), int)), 0)
