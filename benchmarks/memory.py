@@ -139,6 +139,26 @@ def foretell(case: Case) -> Any:
     return estimate(recipe, lambda model: objective.loss_sum(model, rows))
 
 
+def foretold_seconds(case: Case) -> float:
+    """Seconds of a step on this machine, by counting."""
+    from lftreg.budget import devices
+    from lftreg.budget import time as clock
+    from lftreg.models.targets import list_modules
+
+    base = BASES[case.base]
+    work = clock.work_of(list_modules(base), base, case.targets, case.rank)
+    length = case.length / 4 if case.packed else case.length
+    return clock.estimate(
+        work,
+        devices.find(),
+        tokens=case.batch * case.length,
+        length=length,
+        batches=1,
+        dtype=case.dtype,
+        gradient_checkpointing=case.checkpointing,
+    ).seconds
+
+
 def measure(case: Case) -> dict[str, float]:
     """Three real steps; bytes that torch had allocated and reserved at most, and seconds of the last."""
     import torch
@@ -233,21 +253,25 @@ def run(case: Case, dry: bool) -> dict[str, Any]:
         if not dry:
             found |= measure(case)
             found["ratio"] = found["estimate"] / found["measured"]
+            found["seconds_foretold"] = foretold_seconds(case)
     except Exception as error:  # noqa: BLE001 one failing case must not stop the others
         found["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         found["traceback"] = traceback.format_exc()[-4000:]
     return found
 
 
-def show(found: dict[str, Any]) -> None:
-    def gib(key: str) -> str:
-        return f"{found[key] / GIB:8.2f}" if key in found else f"{'-':>8}"
+COLUMNS = ("estimate", "measured", "reserved", "ratio", "took", "foretold", "a step")
 
-    ratio = f"{found['ratio']:6.3f}" if "ratio" in found else f"{'-':>6}"
-    took = f"{found['foretold_in']:5.1f} s" if "foretold_in" in found else f"{'-':>7}"
-    print(
-        f"{found['case']:48} {gib('estimate')} {gib('measured')} {gib('reserved')} {ratio} {took}", flush=True
-    )
+
+def show(found: dict[str, Any]) -> None:
+    """A line: GiB of memory, their ratio, seconds of the estimate, of a step as foretold and as it took."""
+
+    def cell(key: str, digits: int, unit: float = 1) -> str:
+        return f"{found[key] / unit:9.{digits}f}" if key in found else f"{'-':>9}"
+
+    sizes = [cell(key, 2, GIB) for key in ("estimate", "measured", "reserved")]
+    rest = [cell("ratio", 3), cell("foretold_in", 1), cell("seconds_foretold", 3), cell("seconds_a_step", 3)]
+    print(f"{found['case']:48} {' '.join(sizes + rest)}", flush=True)
     if "error" in found:
         print(f"    {found['error']}", flush=True)
 
@@ -271,7 +295,7 @@ def main() -> None:
     options = parser.parse_args()
     about = versions()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    print(f"{'case':48} {'estimate':>8} {'measured':>8} {'reserved':>8} {'ratio':>6}  (GiB)")
+    print(f"{'case':48} {' '.join(f'{name:>9}' for name in COLUMNS)}")
     results = []
     for case in CASES:
         if options.only not in case.name:
