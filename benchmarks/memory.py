@@ -25,6 +25,7 @@ from typing import Any
 
 GIB = 1 << 30
 STEPS = 3
+DEVICE = "cuda"
 TARGET = 0.15
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ATTENTION = LINEAR[:4]
@@ -180,9 +181,8 @@ def measure(case: Case) -> dict[str, float]:
     seconds = math.nan
     for _ in range(STEPS):
         started = time.perf_counter()
-        with (
-            accelerator.autocast()
-        ):  # the loss calls the decoder itself, past the forward that accelerate wraps
+        # The loss calls the decoder itself, past the forward that accelerate wraps.
+        with accelerator.autocast():
             loss = objective.loss_sum(model, rows) / learned
         accelerator.backward(loss)
         if not math.isfinite(loss.item()):
@@ -213,7 +213,7 @@ def real_model(case: Case) -> Any:
         BASES[case.base]["model_type"], **settings, dtype=getattr(torch, case.dtype)
     )
     torch.manual_seed(0)
-    with torch.device("cuda"):
+    with torch.device(DEVICE):
         base = transformers.AutoModelForCausalLM.from_config(config)
     base.requires_grad_(False)
     return add_adapter(
