@@ -59,7 +59,10 @@ def foretold(recipe: Recipe, batch: int, length: int, packed: bool = False, **op
 def really(recipe: Recipe, batch: int, length: int, packed: bool = False) -> int:
     """The peak of the same step on real tensors, by the same count of living storages."""
     settings = {k: v for k, v in recipe.config.items() if k != "model_type"}
-    config = transformers.AutoConfig.for_model(recipe.config["model_type"], **settings)
+    half = recipe.dtype == "bfloat16"
+    config = transformers.AutoConfig.for_model(
+        recipe.config["model_type"], **settings, dtype=getattr(torch, recipe.dtype)
+    )
     base = transformers.AutoModelForCausalLM.from_config(config).requires_grad_(False)
     model = add_adapter(
         base, CAUSAL, recipe.targets, rank=recipe.rank, alpha=16, dropout=recipe.dropout,
@@ -78,7 +81,9 @@ def really(recipe: Recipe, batch: int, length: int, packed: bool = False) -> int
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         tracker.restart()
-        objective.loss_sum(model, rows).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = objective.loss_sum(model, rows)
+        loss.backward()
         optimizer.step()
     return tracker.peak - BLOCK * len(parameters)  # AdamW's count of steps, which a GPU is spared
 
@@ -128,6 +133,13 @@ def test_the_peak_is_that_of_real_tensors(
     recipe = replace(PLAIN, **changes)
     told = foretold(recipe, batch, length, packed, gpu=False)
     assert told.peak == pytest.approx(really(recipe, batch, length, packed), rel=0.005)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_peak_under_autocast_is_that_of_real_tensors(checkpointing: bool) -> None:
+    recipe = replace(PLAIN, dtype="bfloat16", gradient_checkpointing=checkpointing)
+    told = foretold(recipe, 4, 256, gpu=False, autocast=True)
+    assert told.peak == pytest.approx(really(recipe, 4, 256), rel=0.03)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
