@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
+from lftreg.models.fresh import checkpoint_gradients
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
@@ -255,16 +256,6 @@ class Learner:
         if self.device.type != "cuda" or self.model.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast("cuda", torch.bfloat16)
-
-
-def checkpoint_gradients(model: Any) -> None:
-    """Gradient checkpointing of a base with an adapter.
-
-    Without gradients of its inputs a frozen base would pass none through its first checkpoint, and the
-    factors would stay as they are.
-    """
-    model.enable_input_require_grads()
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _judge_of(model: Any, objective: Objective) -> Any:
