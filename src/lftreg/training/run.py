@@ -166,7 +166,7 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
         )
     asked = samples.questions(plan)
     before = _before(run, model, loaded, asked)
-    with stopping() as stop, noisy_embeddings(model, settings.neftune):
+    with stopping(patient=accelerator.num_processes > 1) as stop, noisy_embeddings(model, settings.neftune):
         fitted = fit(
             model, plan.objective, rows, validation, settings, listen,
             accelerator=accelerator, keeper=Keeper(run.path, save_every), stop=stop,

@@ -22,10 +22,11 @@ class Stop:
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
+def stopping(patient: bool = False) -> Iterator[Stop]:
     """Within, the first Ctrl-C or SIGTERM is only noted; the second one ends the process as ever.
 
-    Python lets only the main thread take signals: elsewhere nothing changes.
+    Python lets only the main thread take signals: elsewhere nothing changes. With `patient` a second signal is
+    noted too: a launcher hands on the Ctrl-C that its children have heard themselves.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -35,6 +36,8 @@ def stopping() -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.signal = number
+        if patient:
+            return
         for each, handler in before.items():
             signal.signal(each, handler if handler is not None else signal.SIG_DFL)
 

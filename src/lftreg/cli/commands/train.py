@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents
+from lftreg.cli import documents, launching
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
 from lftreg.cli.options import MAP, QUANTIZE, TRUST
@@ -97,6 +97,16 @@ if TYPE_CHECKING:
 @click.option(
     "--save-every", type=int, metavar="N", help="Save a checkpoint after every N steps (by time: 20 seconds)."
 )
+@click.option(
+    "--gpus", type=int, metavar="N", help="Spread the rows of every step over N GPUs: the same steps, sooner."
+)
+@click.option("--processes", type=int, metavar="N", help="The same on CPUs, in N processes.")
+@click.option(
+    "--accelerate-config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file of `accelerate config`, for FSDP or several machines.",
+)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 def command(
     context: Context,
@@ -109,6 +119,9 @@ def command(
     trust_remote_code: bool,
     resume: bool,
     save_every: int | None,
+    gpus: int | None,
+    processes: int | None,
+    accelerate_config: Path | None,
     **options: Any,
 ) -> None:
     """Train an adapter on a domain or on your own data.
@@ -118,6 +131,9 @@ def command(
     """
     if save_every is not None and save_every < 1:
         raise UsageError(f"--save-every {save_every} makes no sense", "give 1 or more")
+    if (gpus or processes or accelerate_config) and not dry_run and not launching.launched():
+        launching.launch(gpus, processes, accelerate_config)
+        return
     if resume:
         from lftreg.cli import resuming
 
