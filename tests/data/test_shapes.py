@@ -105,7 +105,11 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "no turns": ({"messages": TURNS}, {"messages": []}, "'messages' is not a list of turns"),
     "words for turns": ({"messages": TURNS}, {"messages": "hello"}, "'messages' is not a list of turns"),
     "a word as turn": ({"messages": TURNS}, {"messages": ["hi"]}, "a turn is not an object"),
-    "a tool": ({"messages": TURNS}, {"messages": [{"role": "tool", "content": "x"}]}, "role 'tool' is none"),
+    "a critic": (
+        {"messages": TURNS},
+        {"messages": [{"role": "critic", "content": "x"}]},
+        "role 'critic' is none of",
+    ),
     "a listed role": ({"messages": TURNS}, {"messages": [{"role": [], "content": "x"}]}, "role [] is none"),
     "open end": ({"messages": TURNS}, {"messages": TURNS[:1]}, "must end with the assistant's"),
     "no question": ({"messages": TURNS}, {"messages": TURNS[1:]}, "needs a user turn"),
