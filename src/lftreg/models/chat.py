@@ -145,9 +145,11 @@ class Chat:
         after = self._render(messages, tools)
         if not after.startswith(before):
             raise InvalidData(
-                "the base's chat template opens an answer in one way and asks for it in another, "
-                "so answers cannot be told from prompts",
-                "use a base whose template writes an answer behind its own generation prompt",
+                "the base's chat template writes a conversation with its last answer in another way than when "
+                "it asks for it, so answers cannot be told from prompts",
+                "leave the system prompt out, or put it into the first question"
+                if messages[0].role == "system"
+                else "use a base whose template writes an answer behind its own generation prompt",
                 code="template-rewrites",
             )
         return before, after.removeprefix(before)
