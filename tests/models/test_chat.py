@@ -123,7 +123,7 @@ def test_thinking_is_learned_and_gone_from_what_came_before() -> None:
 
 def test_a_template_that_asks_in_another_way_than_it_answers_is_refused() -> None:
     chat = chat_of(Kind(R1, "</s>", "<s>"))
-    with pytest.raises(InvalidData, match="train row 1: .* with its last answer in another way") as caught:
+    with pytest.raises(InvalidData, match=r"train row 1: .* with its last answer in another way") as caught:
         Causal(chat).encode([PAIR], 512, "train")
     assert caught.value.code == "template-rewrites"
 
