@@ -71,7 +71,7 @@ def serve(datasets: Mapping[str, Mapping[str, bytes]], gated: frozenset[str] = f
             else:
                 self._refuse(404, "EntryNotFound")
 
-        def _send(self, content: bytes, headers: Mapping[str, str] = {}) -> None:  # noqa: B006
+        def _send(self, content: bytes, headers: Mapping[str, str] = {}) -> None:
             self.send_response(200)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lftreg.cli import documents
 from lftreg.cli.command import define
+from lftreg.cli.complete import DATA
 from lftreg.cli.context import Context
 from lftreg.cli.options import MAP, QUANTIZE, TRUST
 from lftreg.cli.tables import count, print_fields, short, size
-from lftreg.errors import UsageError
+from lftreg.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Rows as .jsonl, .json, .csv, .tsv or .parquet; repeatable.",
+    type=DATA,
+    metavar="FILE[:WEIGHT]",
+    help="A file of rows, a folder of texts or of files, or hub:org/name; a weight of 2 shows its rows twice a pass; "
+    "repeatable.",
 )
 @MAP
 @click.option("--name", metavar="NAME", help="Name of the adapter; the domain's or the file's if left out.")
@@ -93,7 +94,7 @@ if TYPE_CHECKING:
 def command(
     context: Context,
     domains: Sequence[str],
-    data: Sequence[Path],
+    data: Sequence[str],
     mapping: Sequence[str],
     name: str | None,
     base: str | None,
@@ -118,7 +119,7 @@ def command(
 
 
 def _sources(
-    context: Context, domains: Sequence[str], data: Sequence[Path], mapping: Sequence[str], name: str | None
+    context: Context, domains: Sequence[str], data: Sequence[str], mapping: Sequence[str], name: str | None
 ) -> list[Domain]:
     """What to train on: domains by name, or files as one domain."""
     if bool(domains) == bool(data):
@@ -134,7 +135,12 @@ def _sources(
         raise UsageError("--map tells the columns of --data", "a domain has none")
     if name is not None and len(domains) > 1:
         raise UsageError("one --name for several domains", "train them one by one, or leave --name out")
-    return [context.host.domain(domain) for domain in domains]
+    try:
+        return [context.host.domain(domain) for domain in domains]
+    except NotFound as error:
+        from lftreg.cli.own_data import hint_at_data
+
+        raise hint_at_data(domains, error) from error
 
 
 def _plan(context: Context, source: Domain, name: str | None, asked: dict[str, Any]) -> Plan:
