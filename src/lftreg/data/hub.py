@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,12 @@ def fetch_dataset(repo: str, revision: str | None) -> Path:
         enable_progress_bars,
     )
 
+    # Its bars and its advice would break into what commands print.
     shown = not are_progress_bars_disabled()
-    disable_progress_bars()  # they would break into what commands print
+    disable_progress_bars()
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         _check_files(repo, revision)
         patterns = [f"*{suffix}" for suffix in READERS]
@@ -52,6 +57,7 @@ def fetch_dataset(repo: str, revision: str | None) -> Path:
             code="offline",
         ) from error
     finally:
+        logger.setLevel(level)
         if shown:
             enable_progress_bars()
 
