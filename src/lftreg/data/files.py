@@ -169,7 +169,7 @@ def _weighted(examples: Sequence[Example], weights: Mapping[int, float]) -> tupl
 def _refuse_twice(wanted: Sequence[Wanted]) -> None:
     seen: set[str] = set()
     for one in wanted:
-        known = str(one.path.resolve()) if one.path is not None else one.hub
+        known = str(one if one.path is None else one.path.resolve())
         if known in seen:
             raise UsageError(
                 f"{one} is given twice", f"a weight shows its rows more often: {one}:2", code="same-data"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from lftreg.errors import InvalidData
 from lftreg.models.tasks import CAUSAL, CLASSIFY, MASKED, SEQ2SEQ, Task
 from lftreg.objectives import Objective, make_objective
 from lftreg.objectives.rows import IGNORED, Row
@@ -88,6 +89,8 @@ def measure(
         chosen = [everything[place] for place in places]
     encoded = [(split, example, _encoded(objective, split, example)) for split, example in chosen]
     lengths = [row.length for _, _, rows in encoded for row in rows]
+    if not lengths:
+        raise InvalidData("no row has a token to learn", "give texts with words in them", code="no-tokens")
     kept = [one for one in encoded if _cut(one[1], task) or all(row.length <= limit for row in one[2])]
     return Measured(
         rows=len(chosen),
