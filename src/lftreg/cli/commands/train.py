@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lftreg.cli import documents, launching
 from lftreg.cli.command import define
+from lftreg.cli.complete import DATA
 from lftreg.cli.context import Context
 from lftreg.cli.options import MAP, QUANTIZE, TRUST
 from lftreg.cli.tables import count, print_fields, short, size
-from lftreg.errors import UsageError
+from lftreg.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Rows as .jsonl, .json, .csv, .tsv or .parquet; repeatable.",
+    type=DATA,
+    metavar="FILE[:WEIGHT]",
+    help="A file of rows, a folder of texts or of files, or hub:org/name; a weight of 2 shows its rows twice a pass; "
+    "repeatable.",
 )
 @MAP
 @click.option("--name", metavar="NAME", help="Name of the adapter; the domain's or the file's if left out.")
@@ -111,7 +113,7 @@ if TYPE_CHECKING:
 def command(
     context: Context,
     domains: Sequence[str],
-    data: Sequence[Path],
+    data: Sequence[str],
     mapping: Sequence[str],
     name: str | None,
     base: str | None,
@@ -148,7 +150,19 @@ def command(
     if dry_run:
         _show_plans(context, [_plan(context, source, name, asked) for source in sources])
         return
-    _tell(context, [_run(context, save_every, _plan(context, source, name, asked)) for source in sources])
+    _tell(
+        context,
+        [_train(context, source, save_every, _plan(context, source, name, asked)) for source in sources],
+    )
+
+
+def _train(context: Context, source: Source, save_every: int | None, plan: Plan) -> Version:
+    version = _run(context, save_every, plan)
+    for changed in source.changed():
+        context.out.warn(
+            f"{changed} was changed meanwhile; {version.ref} was trained on what stood there at the beginning"
+        )
+    return version
 
 
 def _tell(context: Context, versions: Sequence[Version]) -> None:
@@ -157,34 +171,47 @@ def _tell(context: Context, versions: Sequence[Version]) -> None:
     context.out.next(f'lftreg generate {versions[-1].name} "..."')
 
 
+@dataclass(frozen=True)
+class Source:
+    """What is trained on, how another process finds it again, and which of its files have changed since."""
+
+    domain: Domain
+    found: dict[str, Any]
+    changed: Callable[[], list[str]] = list
+
+
 def _sources(
-    context: Context, domains: Sequence[str], data: Sequence[Path], mapping: Sequence[str], name: str | None
-) -> list[tuple[Domain, dict[str, Any]]]:
-    """What to train on: domains by name, or files as one domain; and how to find it again."""
+    context: Context, domains: Sequence[str], data: Sequence[str], mapping: Sequence[str], name: str | None
+) -> list[Source]:
+    """What to train on: domains by name, or files as one domain."""
     if bool(domains) == bool(data):
         what = "both a domain and --data" if data else "nothing to train on"
         raise UsageError(
             what, "lftreg train customer_support, or lftreg train --data FILE; `lftreg domains` lists them"
         )
     if data:
-        from lftreg.cli.own_data import read_own
+        from lftreg.cli.own_data import lasting, read_own
 
-        found = {"data": [str(path.absolute()) for path in data], "map": list(mapping)}
-        return [(read_own(context, data, mapping, name).domain, found)]
+        own = read_own(context, data, mapping, name)
+        return [Source(own.domain, {"data": lasting(data), "map": list(mapping)}, own.changed)]
     if mapping:
         raise UsageError("--map tells the columns of --data", "a domain has none")
     if name is not None and len(domains) > 1:
         raise UsageError("one --name for several domains", "train them one by one, or leave --name out")
-    return [(context.host.domain(domain), {"domain": domain}) for domain in domains]
+    try:
+        return [Source(context.host.domain(domain), {"domain": domain}) for domain in domains]
+    except NotFound as error:
+        from lftreg.cli.own_data import hint_at_data
+
+        raise hint_at_data(domains, error) from error
 
 
-def _plan(
-    context: Context, source: tuple[Domain, dict[str, Any]], name: str | None, asked: dict[str, Any]
-) -> Plan:
+def _plan(context: Context, source: Source, name: str | None, asked: dict[str, Any]) -> Plan:
     from lftreg.training import make_plan
 
-    domain, found = source
-    return make_plan(domain, name=name, registry=context.registry, host=context.host, source=found, **asked)
+    return make_plan(
+        source.domain, name=name, registry=context.registry, host=context.host, source=source.found, **asked
+    )
 
 
 def _run(context: Context, save_every: int | None, plan: Plan, run: RunFolder | None = None) -> Version:
