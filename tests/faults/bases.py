@@ -46,6 +46,14 @@ def _more_words_than_rows(base: Path) -> None:
     tokenizer.save_pretrained(base)
 
 
+def _new_pad_token(base: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(base)
+
+
 def _foreign(base: Path) -> None:
     classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
     edited(base / "config.json", lambda config: config.update(model_type="own", auto_map=classes))
@@ -111,15 +119,21 @@ CASES = (
     ),
     Case(
         "weight that is no number", "NaN is hidden, loss 0 is logged",
-        talking(weights(_poisoned)), Caught("not-finite", r"model\.layers\.1\.mlp\.up_proj", 1, when="step"),
-        clear=r"\bnan\b|not.finite|no number", holds=kinds.finite, trl=CHAT,
+        talking(weights(_poisoned)),
+        Caught("broken-base", r"no finite number in model.layers.1.mlp.up_proj.weight", when="load"),
+        clear=r"\bnan\b|not.finite|finite number", holds=kinds.finite, trl=CHAT,
         defect="blames step 1 and the learning rate, and does not name the weight",
     ),
     Case(
         "more words than embeddings", "IndexError in the embedding",
         talking(_more_words_than_rows),
-        Caught("unknown-ids", r"train row 1 .* embeddings"), clear=r"embedding|vocab", holds=kinds.finished,
+        Caught("unknown-ids", r"train row 1 holds the token '\w+' \(\d+\), and the base has \d+ embeddings"),
+        clear=r"embedding|vocab", holds=kinds.finished,
         trl=CHAT, defect="IndexError: index out of range in self, exit code 70",
+    ),
+    Case(
+        "pad token without an embedding", "a pad token was added, and the embeddings were never made larger",
+        talking(_new_pad_token), holds=kinds.answers_only, trl=CHAT,
     ),
     Case(
         "longer than its positions", "rows longer than the base has positions for",
@@ -132,7 +146,7 @@ CASES = (
     ),
     Case(
         "cut off", "a download that broke off",
-        talking(_cut_off), Caught("damaged", r"model.safetensors"),
+        talking(_cut_off), Caught("layout", r"model.safetensors ends elsewhere than its header says: it is cut short"),
         clear=r"safetensors|incomplete|truncated|buffer", holds=kinds.finished, trl=CHAT,
     ),
     Case(

@@ -10,6 +10,7 @@ from tests.faults.data import CHAT, of_rows
 from tests.faults.kinds import QUICK, Case, Caught, Make, Setup, pairs
 from tests.faults.templates import talking
 
+PLUGIN = "lftreg_faults"
 WAITS = "needs --resume"
 
 
@@ -18,11 +19,11 @@ def plugin(body: str) -> Callable[[Path, Make], Setup]:
 
     def build(folder: Path, make: Make) -> Setup:
         site = folder / "site"
-        info = site / "lftreg_legal-1.dist-info"
+        info = site / "lftreg_faults-1.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lftreg-legal\nVersion: 1\n")
-        (info / "entry_points.txt").write_text("[lftreg]\nlegal = lftreg_legal\n")
-        (site / "lftreg_legal.py").write_text(
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lftreg-faults\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[lftreg]\nlegal = {PLUGIN}\n")
+        (site / f"{PLUGIN}.py").write_text(
             "from lftreg import Domain, Example, Message, hookimpl\n\n"
             f"def build(split, seed):\n    {body}\n\n"
             "@hookimpl\ndef lftreg_domains():\n    yield Domain('legal', 'of a plugin', build)\n"
@@ -36,9 +37,9 @@ def plugin(body: str) -> Callable[[Path, Make], Setup]:
 CASES = (
     Case(
         "accumulated", "the loss is wrong under gradient accumulation",
-        of_rows(pairs(40), "--batch-size", "2", "--accumulate", "8", "--max-steps", "10"),
+        of_rows(pairs(40), "--batch-size", "2", "--accumulate", "20"),
         holds=kinds.like_one_batch, more=frozenset({"one-batch"}),
-        trl={"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8},
+        trl={"per_device_train_batch_size": 2, "gradient_accumulation_steps": 20},
     ),
     Case(
         "packed", "packed neighbours attend to each other",
@@ -47,7 +48,8 @@ CASES = (
     ),
     Case(
         "packed falcon", "packed neighbours attend to each other",
-        talking(kind="falcon"), Caught("rows-mix", r"a row that shares a line .* of its neighbours", when="step"),
+        talking(kind="falcon"),
+        Caught("rows-mix", r"falcon model cannot take packed rows: .* of its neighbours", when="step"),
         clear=r"pack", holds=kinds.kept_apart, more=frozenset({"packed"}),
         trl={**CHAT, "packing": True, "max_length": 256},
     ),
@@ -62,8 +64,8 @@ CASES = (
     ),
     Case(
         "learning rate far too high", "a run that has gone astray is kept",
-        of_rows(pairs(), "--lr", "0.99", "--max-steps", "40"),
-        Caught("no-improvement", r"validation loss never fell below the base's [\d.]+", 1, when="step"),
+        of_rows(pairs(), "--lr", "0.99", "--alpha", "4e4", "--max-steps", "20"),
+        Caught("not-finite", r"the loss became nan at step \d+", 1, when="step"),
     ),
     Case(
         "float16", "unscale FP16 gradients",
@@ -91,10 +93,10 @@ CASES = (
          Caught("plugin-failed", r"train row 1 is .*dict.*, not an Example", 1)),
     Case("domain of broken rows", "a conversation that ends with the user",
          plugin("return [Example((Message('user', f'{split} {n}?'),)) for n in range(12)]"),
-         Caught("plugin-failed", r"train row 1.*ends with the user", 1)),
+         Caught("empty-answer", r"train row 1 has no answer to learn from")),
     Case("domain that shares prompts", "what is held out is trained on",
          plugin("return [Example.pair(f'Where is {n}?', 'Here.') for n in range(12)]"),
-         Caught("shared-rows", r"12 prompts .* train and validation"),
+         Caught("shared-rows", r"12 prompts in both train and validation, such as 'Where is"),
          defect="trains, and registers a validation loss of rows that were trained on"),
     Case("out of memory at evaluation", "memory runs out only at evaluation, from the logits",
          of_rows(pairs()), skip=WAITS),

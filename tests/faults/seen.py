@@ -60,6 +60,8 @@ def look(case: Case, setup: Setup, registry: Registry, apart: float) -> Seen:
     losses = [version.run.losses["train_first"], version.run.losses["train_last"]]
     plan = _plan(setup, registry)
     rows = plan.rows["train"].rows
+    everything = [row for split in plan.rows.values() for row in split.rows]
+    chat = plan.objective.chat
     factors = load_file(registry.file(version, WEIGHTS))
     second = {name.partition(".lora_B")[0]: t for name, t in factors.items() if ".lora_B" in name}
     again, one_batch = "", None
@@ -75,8 +77,8 @@ def look(case: Case, setup: Setup, registry: Registry, apart: float) -> Seen:
     return Seen(
         losses=losses,
         rows=[(row.ids, row.labels) for row in rows],
-        texts=[plan.objective.chat.tokenizer.decode(learned((r.ids, r.labels))) for r in rows],
-        stops=sorted(plan.objective.chat.stop_ids),
+        texts=[chat.tokenizer.decode(learned((r.ids, r.labels))) for r in everything],
+        stops=sorted(chat.stop_ids),
         moved={name: bool(tensor.any()) for name, tensor in second.items()},
         layers=config.get("num_hidden_layers") or config["n_layer"],
         digest=version.digest,

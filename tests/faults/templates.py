@@ -143,7 +143,7 @@ CASES = (
     Case(
         "answers that vanish", "all labels are masked",
         talking(template(DEAF)),
-        Caught("no-stop", r"the answer of train row 1 does not end in a stop token"),
+        Caught("template-leaves-out", r"chat template leaves out what the assistant says"),
         clear=r"no assistant tokens|template", holds=kinds.stops, trl=CHAT,
     ),
     Case(

@@ -67,12 +67,9 @@ class Chat:
                 continue
             before = self._render(messages[:turn], opening=True)
             after = self._render(messages[: turn + 1])
-            if not (before.startswith(done) and after.startswith(before)):
-                raise InvalidData(
-                    "the base's chat template rewrites earlier turns, so answers cannot be told from prompts",
-                    "use single-turn examples, or a base whose template only appends",
-                    code="template-rewrites",
-                )
+            appends = before.startswith(done) and after.startswith(before)
+            if not appends or after == before:
+                self._refuse(appends, silent=after == self._render(messages[:turn]))
             segments.append(Segment(tuple(self._encode(before.removeprefix(done))), supervised=False))
             segments += self._answer(after.removeprefix(before))
             done = after
@@ -81,6 +78,21 @@ class Chat:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of an answer, special tokens left out."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def _refuse(self, appends: bool, silent: bool) -> None:
+        """Raises InvalidData for a template that does not write a conversation turn by turn."""
+        if silent:
+            raise InvalidData(
+                "the base's chat template leaves out what the assistant says",
+                "correct its chat_template: it has to know the role `assistant`",
+                code="template-leaves-out",
+            )
+        if not appends:
+            raise InvalidData(
+                "the base's chat template rewrites earlier turns, so answers cannot be told from prompts",
+                "use single-turn examples, or a base whose template only appends",
+                code="template-rewrites",
+            )
 
     def _answer(self, text: str) -> list[Segment]:
         """The learned ids up to the first stop token, and what the template writes after it."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lftreg.errors import InvalidData
 from lftreg.models.chat import Chat
 from lftreg.objectives.layout import Layout, lay_out
-from lftreg.objectives.rows import IGNORED, Row, Rows, within
+from lftreg.objectives.packing import check_packing
+from lftreg.objectives.rows import IGNORED, Row, Rows, check_answered, within
 from lftreg.objectives.tokens import OfTokens
 from lftreg.plugins.types import Example, Message
 
@@ -39,6 +40,7 @@ class Causal(OfTokens):
         self.opening_weight = opening_weight
         self.room = room
         self._words: frozenset[int] | None = None
+        self._packs: Any = None  # the model that is known to keep packed rows apart
 
     def encode(self, examples: Sequence[Example], limit: int, split: str) -> Rows:
         """Rows that are each proven to teach an answer and where it ends."""
@@ -49,10 +51,7 @@ class Causal(OfTokens):
                 rows += _pieces(example.text, self.chat, limit)
                 continue
             messages = example.messages or _as_conversation(example)
-            if not all(m.content.strip() for m in messages if m.role == "assistant"):
-                raise InvalidData(
-                    f"{where} has no answer to learn from", "give it a response", code="empty-answer"
-                )
+            check_answered(messages, where)
             rows.append(_row(messages, self.chat))
             _prove(rows[-1], self.chat, where)
         return within(rows, limit, split)
@@ -81,7 +80,11 @@ class Causal(OfTokens):
 
     def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (learned tokens, vocabulary), and what follows each of these tokens."""
-        layout = lay_out(rows, self.chat.pad_id, model.device, self.room)
+        if self.room is not None and self._packs is not model:
+            check_packing(model)
+            self._packs = model
+        # Any id will do where nothing looks: a pad token may be one that the base has no embedding for.
+        layout = lay_out(rows, 0, model.device, self.room)
         return _logits(model, layout).float(), layout.labels
 
 
