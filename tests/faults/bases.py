@@ -37,6 +37,19 @@ def _cut_off(base: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2000])
 
 
+def _sharded(base: Path) -> None:
+    """Two files of weights, of which one came."""
+    from safetensors import safe_open
+
+    whole = base / "model.safetensors"
+    with safe_open(whole, "pt") as file:
+        names = sorted(file.keys())
+    parts = [f"model-0000{part}-of-00002.safetensors" for part in (1, 2)]
+    index = {"metadata": {}, "weight_map": {name: parts[n % 2] for n, name in enumerate(names)}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    whole.rename(base / parts[0])
+
+
 def _more_words_than_rows(base: Path) -> None:
     """New words in the tokenizer, and embeddings that were never made larger."""
     from transformers import AutoTokenizer
@@ -153,6 +166,35 @@ CASES = (
         "config that is no JSON", "a damaged folder",
         talking(lambda base: (base / "config.json").write_text('{"model_type": ')),
         Caught("invalid-data", r"config.json is not JSON"), clear=r"config", holds=kinds.finished, trl=CHAT,
+    ),
+    Case(
+        "config that makes no sense", "a damaged folder",
+        talking(lambda base: edited(base / "config.json", lambda config: config.update(vocab_size="many"))),
+        Caught("invalid-config", r"config.json that makes no sense: .*'vocab_size' expected int"),
+        clear=r"vocab_size", holds=kinds.finished, trl=CHAT,
+    ),
+    Case(
+        "settings of generation that are no JSON", "a damaged folder",
+        talking(lambda base: (base / "generation_config.json").write_text("{")),
+        Caught("invalid-data", r"generation_config.json that cannot be read"),
+        clear=r"generation_config", holds=kinds.finished, trl=CHAT,
+    ),
+    Case(
+        "no tokenizer", "a base without its tokenizer",
+        talking(lambda base: [path.unlink() for path in base.glob("tokenizer*")]),
+        Caught("no-tokenizer", r"no tokenizer that can be read"), clear=r"tokenizer", holds=kinds.finished,
+        trl=CHAT,
+    ),
+    Case(
+        "shard that is not there", "a download that broke off",
+        talking(_sharded), Caught("missing-shard", r"lacks model-00002-of-00002.safetensors", 3),
+        clear=r"model-00002", holds=kinds.finished, trl=CHAT,
+    ),
+    Case(
+        "index of shards that is no JSON", "a damaged folder",
+        talking(lambda base: (base / "model.safetensors.index.json").write_text("{")),
+        Caught("invalid-data", r"model.safetensors.index.json cannot be read"),
+        clear=r"index.json", holds=kinds.finished, trl=CHAT,
     ),
     Case(
         "weights that are not there", "a weight is drawn at random, with a warning among others",

@@ -139,6 +139,12 @@ CASES = (
         _one_long_answer, holds=kinds.stops, trl={"max_length": 64},
     ),
     Case(
+        "half a character", "an emoji that was cut in two",
+        of_rows(changed(pairs(), 7, completion="It is on van 7 \ud83d")),
+        Caught("bad-row", r"row 7: 'completion' holds half of a character"), clear=ROW, holds=kinds.finished,
+        trl={},
+    ),
+    Case(
         "user has the last word", "a conversation that ends with the user",
         of_rows(ending_with_the_user()),
         Caught("bad-row", r"row 7: a conversation needs a user turn and must end with the assistant's"),
@@ -179,6 +185,11 @@ CASES = (
         "no rows", "a file with nothing in it",
         of_rows([]), Caught("few-rows", r"no row in rows.jsonl"),
         clear=r"empty|no rows?|0 rows", holds=kinds.finished, trl={},
+    ),
+    Case(
+        "one prompt", "all rows ask the same",
+        of_rows([row | {"prompt": "Where?"} for row in pairs()]),
+        Caught("few-rows", r"no row falls to \w+: all rows ask the same"),
     ),
     Case(
         "nothing held out", "the validation split is empty",

@@ -84,6 +84,16 @@ CASES = (
         of_rows(pairs(), "--rank", "0"), Caught("usage", r"--rank 0 makes no sense"),
         clear=r"\br\b.*0|rank", holds=kinds.finished, trl={"r": 0},
     ),
+    Case(
+        "infinite alpha", "an option that makes no sense",
+        of_rows(pairs(), "--alpha", "inf"), Caught("usage", r"--alpha inf makes no sense"),
+        defect="OverflowError: cannot convert float infinity to integer, exit code 70",
+    ),
+    Case(
+        "seed beyond 64 bits", "an option that makes no sense",
+        of_rows(pairs(), "--seed", str(2**64)), Caught("usage", r"--seed \d+ makes no sense"),
+        defect="ValueError: Overflow when unpacking long long, exit code 70",
+    ),
     Case("domain without rows", "a plugin that yields nothing", plugin("return []"),
          Caught("invalid-data", r"domain 'legal' has no train rows")),
     Case("domain that raises", "a plugin's own bug", plugin("return [1 / 0]"),

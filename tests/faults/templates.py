@@ -153,6 +153,19 @@ CASES = (
         clear=r"rewrites|prefix", holds=kinds.all_answers, trl=CHAT,
     ),
     Case(
+        "template that is no template", "a template with a mistake in it",
+        talking(template("{% for m in messages %}")),
+        Caught("template-fails", r"train row 1: the base's chat template fails: Unexpected end of template"),
+        clear=r"template", holds=kinds.finished, trl=CHAT,
+    ),
+    Case(
+        "template that wants other turns", "a template that refuses a row",
+        talking(template("{% if messages|length > 2 %}{{ raise_exception('one question only') }}{% endif %}"
+                         + NO_MARKS), rows=[*talks(6), *talks(1, turns=2), *talks(12)[7:]]),
+        Caught("template-fails", r"\w+ row \d: the base's chat template fails: one question only"),
+        clear=r"one question only", holds=kinds.finished, trl={},
+    ),
+    Case(
         "several turns", "only the last answer is learned",
         talking(rows=talks(turns=3)), holds=kinds.all_answers, trl=CHAT,
     ),

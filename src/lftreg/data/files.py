@@ -68,7 +68,7 @@ def read_data(
     examples: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     for split, example in rows:
         examples[split or places[key_of(example)]].append(example)
-    _check_splits(examples)
+    _check_splits(examples, len(set(keys)))
     _refuse_shared(examples)
     summary = f"{len(rows)} rows of {', '.join(path.name for path in paths)}"
     parts = {split: tuple(found) for split, found in examples.items()}
@@ -133,11 +133,13 @@ def _check_amount(rows: Sequence[tuple[Split | None, Example]], paths: Sequence[
         )
 
 
-def _check_splits(examples: Mapping[Split, Sequence[Example]]) -> None:
+def _check_splits(examples: Mapping[Split, Sequence[Example]], prompts: int) -> None:
+    """`prompts` is how many different ones there are among rows that name no split."""
     for split in ("validation", "train"):
         if not examples[split]:
+            why = ": all rows ask the same, and what is asked is held out or not" if prompts == 1 else ""
             raise InvalidData(
-                f"no row falls to {split}", "add rows, or name it in the column `split`", code="few-rows"
+                f"no row falls to {split}{why}", "add rows, or name it in the column `split`", code="few-rows"
             )
 
 

@@ -181,6 +181,8 @@ def _string(row: Mapping[str, Any], column: str) -> str:
         if isinstance(value, str) and value:
             what = "empty"
         raise ValueError(f"{column!r} is {what}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{column!r} holds half of a character, such as an emoji that was cut in two")
     return value.strip()
 
 

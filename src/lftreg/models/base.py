@@ -99,8 +99,20 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values()
-        return [folder / Path(shard).name for shard in sorted(set(shards))]
+        try:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            files = [folder / Path(shard).name for shard in shards]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InvalidData(
+                f"base {name!r}: {index.name} cannot be read: {error}", "get the file again"
+            ) from error
+        if lacking := [path.name for path in files if not path.exists()]:
+            raise NotFound(
+                f"base {name!r} lacks {lacking[0]}, which {index.name} names",
+                "is it a whole model folder? get the missing file",
+                code="missing-shard",
+            )
+        return files
     single = folder / "model.safetensors"
     if single.is_file():
         return [single]

@@ -107,10 +107,25 @@ class Chat:
     def _render(self, messages: Sequence[Message], *, opening: bool = False) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
         options: dict[str, Any] = {"chat_template": self._template} if self._template else {}
-        text = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=opening, **options
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=opening, **options
+            )
+        except _template_errors() as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InvalidData(
+                f"the base's chat template fails: {lines[0]}",
+                "it may want another order of turns; correct chat_template.jinja otherwise",
+                code="template-fails",
+            ) from error
         return str(text)
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _template_errors() -> tuple[type[Exception], ...]:
+    """What a template that someone wrote may raise: by itself, or by what it does to a turn."""
+    from jinja2 import TemplateError
+
+    return TemplateError, TypeError, ValueError, LookupError, AttributeError

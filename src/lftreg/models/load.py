@@ -123,12 +123,20 @@ def load_tokenizer(base: FoundBase) -> Any:
     """The tokenizer of a base. Raises InvalidData without a fast one."""
     _quiet()
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
 
     hint = "the folder needs a tokenizer.json; AutoTokenizer(...).save_pretrained(FOLDER) writes one"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             base.folder, local_files_only=True, trust_remote_code=base.code
         )
+    except StrictDataclassError as error:
+        reason = " ".join(str(error).split())
+        raise InvalidData(
+            f"base {base.record.id!r} has a config.json that makes no sense: {reason}",
+            "get the file again, or choose another base",
+            code="invalid-config",
+        ) from error
     except (*UNREADABLE, ImportError) as error:
         raise InvalidData(
             f"base {base.record.id!r} has no tokenizer that can be read", hint, code="no-tokenizer"
@@ -143,7 +151,13 @@ def stop_ids(base: FoundBase) -> list[int]:
     path = base.folder / "generation_config.json"
     if not path.is_file():
         return []
-    stop = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    try:
+        stop = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    except (ValueError, AttributeError, OSError) as error:
+        raise InvalidData(
+            f"base {base.record.id!r} has a generation_config.json that cannot be read: {error}",
+            "get the file again, or remove it",
+        ) from error
     return stop if isinstance(stop, list) else [stop] if isinstance(stop, int) else []
 
 

@@ -52,7 +52,7 @@ class Causal(OfTokens):
                 continue
             messages = example.messages or _as_conversation(example)
             check_answered(messages, where)
-            rows.append(_row(messages, self.chat))
+            rows.append(_row(messages, self.chat, where))
             _prove(rows[-1], self.chat, where)
         return within(rows, limit, split)
 
@@ -129,10 +129,14 @@ def _pieces(text: str, chat: Chat, limit: int) -> list[Row]:
     return [Row(piece, (IGNORED, *piece[1:])) for piece in cut if len(piece) > 1]
 
 
-def _row(messages: Sequence[Message], chat: Chat) -> Row:
+def _row(messages: Sequence[Message], chat: Chat, where: str) -> Row:
     ids: list[int] = []
     labels: list[int] = []
-    for segment in chat.segments(messages):
+    try:
+        segments = chat.segments(messages)
+    except InvalidData as error:  # a template that is at odds with this row may take others
+        raise InvalidData(f"{where}: {error.message}", error.hint, code=error.code) from error
+    for segment in segments:
         ids += segment.ids
         labels += segment.ids if segment.supervised else [IGNORED] * len(segment.ids)
     return Row(tuple(ids), tuple(labels))

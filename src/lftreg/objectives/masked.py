@@ -84,5 +84,7 @@ class Masked(OfTokens):
             if fate < HIDDEN:
                 ids[at] = self.tokenizer.mask_token_id
             elif fate < HIDDEN + SWAPPED:
-                ids[at] = dice.randrange(len(self.tokenizer))
+                ids[at] = dice.randrange(
+                    self.tokenizer.vocab_size
+                )  # of added words none need have an embedding
         return Row(tuple(ids), tuple(labels))

@@ -67,8 +67,8 @@ def check_answered(messages: Sequence[Message], where: str) -> None:
 def check_ids(rows: Sequence[Row], embeddings: int, split: str, decode: Callable[[int], str]) -> None:
     """Raises InvalidData for the first row with an id that a base has no embedding for."""
     for number, row in enumerate(rows, start=1):
-        if max(row.ids) >= embeddings:
-            stranger = next(id_ for id_ in row.ids if id_ >= embeddings)
+        stranger = max(*row.ids, *row.labels)
+        if stranger >= embeddings:
             raise InvalidData(
                 f"{split} row {number} holds the token {decode(stranger)!r} ({stranger}), "
                 f"and the base has {embeddings} embeddings",

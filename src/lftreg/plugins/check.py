@@ -117,7 +117,7 @@ def check_method(method: Method) -> list[str]:
 
 def refuse_shared(name: str, splits: Mapping[Split, Sequence[Example]]) -> None:
     """Raises InvalidData for a domain that trains on a prompt which it also holds out."""
-    trained = {_prompt(row) for row in splits["train"]}
+    trained = {_prompt(row) for row in splits["train"]} - {""}
     for split in ("validation", "test"):
         shared = {_prompt(row) for row in splits[split]} & trained
         if shared:
