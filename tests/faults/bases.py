@@ -50,6 +50,11 @@ def _sharded(base: Path) -> None:
     whole.rename(base / parts[0])
 
 
+def _lost_index(base: Path) -> None:
+    _sharded(base)
+    (base / "model.safetensors.index.json").write_text("{")
+
+
 def _more_words_than_rows(base: Path) -> None:
     """New words in the tokenizer, and embeddings that were never made larger."""
     from transformers import AutoTokenizer
@@ -177,7 +182,7 @@ CASES = (
         "settings of generation that are no JSON", "a damaged folder",
         talking(lambda base: (base / "generation_config.json").write_text("{")),
         Caught("invalid-data", r"generation_config.json that cannot be read"),
-        clear=r"generation_config", holds=kinds.finished, trl=CHAT,
+        clear=r"generation_config", holds=kinds.stops, trl=CHAT,
     ),
     Case(
         "no tokenizer", "a base without its tokenizer",
@@ -192,7 +197,7 @@ CASES = (
     ),
     Case(
         "index of shards that is no JSON", "a damaged folder",
-        talking(lambda base: (base / "model.safetensors.index.json").write_text("{")),
+        talking(_lost_index),
         Caught("invalid-data", r"model.safetensors.index.json cannot be read"),
         clear=r"index.json", holds=kinds.finished, trl=CHAT,
     ),

@@ -52,6 +52,10 @@ def too_long_prompts() -> list[dict[str, Any]]:
     return [row | {"prompt": row["prompt"] * 20} for row in pairs()]
 
 
+def _answers(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(row["completion"] for row in rows)
+
+
 def _one_long_answer(folder: Path, make: Make) -> Setup:
     rows = changed(pairs(), 7, completion="It is on its way to you. " * 30)
     path = folder / "rows.jsonl"
@@ -75,14 +79,14 @@ def _csv(folder: Path, make: Make) -> Setup:
     text = path.read_text(encoding="utf-8").splitlines()
     text[7] = f'"{text[7]}'  # the quote of row 7 is never closed
     path.write_text("\n".join(text) + "\n", encoding="utf-8")
-    return Setup(train_on(path, make("llama")), make("llama"), path)
+    return Setup(train_on(path, make("llama")), make("llama"), path, texts=_answers(pairs()))
 
 
 def _latin(folder: Path, make: Make) -> Setup:
     rows = changed(pairs(), 7, completion="Es steht vor der Tür.")
     path = folder / "rows.jsonl"
     path.write_bytes("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode("latin-1"))
-    return Setup(train_on(path, make("llama")), make("llama"), path)
+    return Setup(train_on(path, make("llama")), make("llama"), path, texts=_answers(rows))
 
 
 def _one_label(folder: Path, make: Make) -> Setup:
@@ -148,7 +152,7 @@ CASES = (
         "user has the last word", "a conversation that ends with the user",
         of_rows(ending_with_the_user()),
         Caught("bad-row", r"row 7: a conversation needs a user turn and must end with the assistant's"),
-        clear=ROW + "|last turn|ends? with", holds=kinds.finished, trl=CHAT,
+        clear=ROW + "|last turn|ends? with", holds=kinds.stops, trl=CHAT,
     ),
     Case(
         "no answer at all", "all labels of a row are masked",
@@ -163,11 +167,11 @@ CASES = (
     Case(
         "stray quote", "a quote that is never closed swallows the rest of a CSV file",
         _csv, Caught("bad-row", r"row 7: not CSV .*is a quote left open"),
-        clear=ROW, holds=kinds.finished, trl={},
+        clear=ROW, holds=kinds.all_answers, trl={},
     ),
     Case(
         "not UTF-8", "a file from a spreadsheet",
-        _latin, Caught("not-utf8", r"line 7 is not UTF-8 text"), clear="utf-?8", holds=kinds.finished, trl={},
+        _latin, Caught("not-utf8", r"line 7 is not UTF-8 text"), clear="utf-?8", holds=kinds.all_answers, trl={},
     ),
     Case(
         "rows that stand there twice", "what is held out was trained on",

@@ -122,11 +122,11 @@ CASES = (
     ),
     Case(
         "end of turn never written", "EOS is never appended, so answers go on for ever",
-        talking(template(NO_END)), holds=kinds.answers_only, trl=CHAT,
+        talking(template(NO_END)), clear=r"learn to stop|trained to stop", holds=kinds.answers_only, trl=CHAT,
     ),
     Case(
         "end of turn not learned", "EOS is written, and masked",
-        talking(template(END_OUTSIDE)), holds=kinds.answers_only, trl=CHAT,
+        talking(template(END_OUTSIDE)), clear=r"learn to stop|trained to stop", holds=kinds.answers_only, trl=CHAT,
     ),
     Case(
         "pad is eos", "pad equals eos, and is masked with it",

@@ -7,6 +7,7 @@ texts with labels) and may be told by hand, as a mapping from roles to columns.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -38,6 +39,7 @@ _SPEAKERS: Mapping[str, Role] = {
     "chatgpt": "assistant",
     "model": "assistant",
 }
+_HALF = re.compile("[\ud800-\udfff]")  # JSON can hold one half of a surrogate pair, UTF-8 cannot
 WANTED = "prompt and response; instruction, input and output; question and answer; messages; text and label"
 
 
@@ -181,7 +183,7 @@ def _string(row: Mapping[str, Any], column: str) -> str:
         if isinstance(value, str) and value:
             what = "empty"
         raise ValueError(f"{column!r} is {what}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if _HALF.search(value):
         raise ValueError(f"{column!r} holds half of a character, such as an emoji that was cut in two")
     return value.strip()
 

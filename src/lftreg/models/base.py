@@ -93,10 +93,13 @@ def same_base(expected: Base, registry: Registry | None = None, *, trust_code: b
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """The safetensors files of a model, whole or sharded.
+    """The safetensors files of a model, whole or sharded; where there are both, transformers takes the whole.
 
     Raises InvalidData where there are only pickles, which lftreg never opens.
     """
+    single = folder / "model.safetensors"
+    if single.is_file():
+        return [single]
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -113,9 +116,6 @@ def weight_files(folder: Path, name: str) -> list[Path]:
                 code="missing-shard",
             )
         return files
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return [single]
     if any(folder.glob("pytorch_model*.bin")):
         raise InvalidData(
             f"base {name!r} has only pickled weights (pytorch_model.bin), which can run code when opened",
