@@ -159,7 +159,7 @@ def by_trl(case: Case, setup: Setup, folder: Path) -> Outcome:
     told, printed = runs[0]
     if "error" in told:
         words, steps = told["error"], told["steps"]
-        return Outcome("caught" if case.is_clear(words) and not steps else "cryptic",
+        return Outcome("caught" if case.is_clear(without_paths(words)) and not steps else "cryptic",
                        short(words) + (f" after step {steps}" if steps else ""))  # fmt: skip
     seen = Seen(**told["seen"])
     return judged(case, setup, replace(seen, again=runs[-1][0]["seen"]["digest"]), printed)

@@ -125,6 +125,15 @@ def apart(trainer: Any) -> float:
     return far
 
 
+def chain(error: BaseException | None) -> list[str]:
+    """An exception and what it came from, as a traceback tells them."""
+    said = []
+    while error is not None:
+        said.append(f"{type(error).__name__}: {error}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return said
+
+
 def main() -> None:
     asked = json.loads(sys.argv[1])
     try:
@@ -135,7 +144,7 @@ def main() -> None:
             seen["one_batch"] = whole.state.log_history[0]["loss"]
         told: dict[str, Any] = {"seen": seen}
     except Exception as error:  # noqa: BLE001 whatever a user would see
-        told = {"error": f"{type(error).__name__}: {error}", "steps": Steps.made}
+        told = {"error": " <- ".join(chain(error)), "steps": Steps.made}
     Path(asked["result"]).write_text(json.dumps(told))
 
 
