@@ -119,7 +119,7 @@ CASES = (
     ),
     Case(
         "empty answer", "one empty row, cryptic error or none",
-        of_rows(changed(pairs(), 7, completion=" ")),
+        of_rows(changed(pairs(), 7, completion="")),
         Caught("bad-row", r"row 7: 'completion' is empty"), clear=ROW, holds=kinds.stops, trl={},
     ),
     Case(
