@@ -162,7 +162,7 @@ CASES = (
     ),
     Case(
         "labels for a causal model", "labels of a file are passed over",
-        _labels_for_a_causal_model, holds=kinds.all_answers, trl={},
+        _labels_for_a_causal_model, holds=kinds.all_answers,
     ),
     Case(
         "stray quote", "a quote that is never closed swallows the rest of a CSV file",
