@@ -145,6 +145,8 @@ def by_lftreg(case: Case, setup: Setup, folder: Path) -> Outcome:
     ended = json.loads(result.read_text())
     if ended["seen"] is not None:
         return judged(case, setup, Seen(**ended["seen"]), done.stderr)
+    if not ended["exit"]:
+        return Outcome("silently wrong", "it finished")
     at = re.search(r"at step (\d+)", ended["message"])
     late = at is not None and int(at[1]) > 1
     clear = ended["code"] != "bug" and case.is_clear(f"{ended['message']}; {ended['hint']}")

@@ -50,7 +50,7 @@ CASES = (
         "packed falcon", "packed neighbours attend to each other",
         talking(kind="falcon"),
         Caught("rows-mix", r"falcon model cannot take packed rows: .* of its neighbours", when="step"),
-        clear=r"packing|packed", holds=kinds.kept_apart, more=frozenset({"packed"}),
+        clear=r"attention implementation|packed rows", holds=kinds.kept_apart, more=frozenset({"packed"}),
         trl={**CHAT, "packing": True, "max_length": 256},
     ),
     Case(

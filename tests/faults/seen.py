@@ -48,7 +48,7 @@ def put_to_lftreg(case: Case, setup: Setup, registry: Registry, *more: str) -> E
     if code:
         error = json.loads(err.splitlines()[-1] if err.count("{") < 2 else err)["error"]
         return Ended(code, error["code"], error["message"], error["hint"] or "")
-    return Ended(0, seen=None if more else look(case, setup, registry, apart))
+    return Ended(0, seen=None if more or setup.data is None else look(case, setup, registry, apart))
 
 
 def look(case: Case, setup: Setup, registry: Registry, apart: float) -> Seen:
