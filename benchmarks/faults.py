@@ -6,7 +6,7 @@ not by what is expected:
 
     right           it finished, and what it made has the property that the fault puts at risk
     caught          an error before the first step, whose words name the cause (the same pattern for both)
-    cryptic         an error that does not, or one that came after the first step
+    cryptic         an error that does not, or one that came later than it could have
     warned, wrong   it finished without the property, and a warning named the cause
     silently wrong  it finished without the property
 
@@ -116,6 +116,11 @@ def without_paths(text: str) -> str:
     return re.sub(r"/\S*/", "", text)
 
 
+def at_a_step(case: Case) -> bool:
+    """Whether a fault can show only when steps are made."""
+    return case.expect is not None and case.expect.when == "step"
+
+
 def short(text: str) -> str:
     flat = " ".join(without_paths(text).split())
     return flat if len(flat) <= 130 else flat[:127] + "..."
@@ -148,7 +153,7 @@ def by_lftreg(case: Case, setup: Setup, folder: Path) -> Outcome:
     if not ended["exit"]:
         return Outcome("silently wrong", "it finished")
     at = re.search(r"at step (\d+)", ended["message"])
-    late = at is not None and int(at[1]) > 1
+    late = at is not None and int(at[1]) > 1 and not at_a_step(case)
     clear = ended["code"] != "bug" and case.is_clear(f"{ended['message']}; {ended['hint']}")
     return Outcome(
         "caught" if clear and not late else "cryptic", short(f"{ended['code']}: {ended['message']}")
@@ -161,7 +166,7 @@ def by_trl(case: Case, setup: Setup, folder: Path) -> Outcome:
     told, printed = runs[0]
     if "error" in told:
         words, steps = told["error"], told["steps"]
-        return Outcome("caught" if case.is_clear(without_paths(words)) and not steps else "cryptic",
+        return Outcome("caught" if case.is_clear(without_paths(words)) and (not steps or at_a_step(case)) else "cryptic",
                        short(words) + (f" after step {steps}" if steps else ""))  # fmt: skip
     seen = Seen(**told["seen"])
     return judged(case, setup, replace(seen, again=runs[-1][0]["seen"]["digest"]), printed)
