@@ -166,8 +166,9 @@ def by_trl(case: Case, setup: Setup, folder: Path) -> Outcome:
     told, printed = runs[0]
     if "error" in told:
         words, steps = told["error"], told["steps"]
-        return Outcome("caught" if case.is_clear(without_paths(words)) and (not steps or at_a_step(case)) else "cryptic",
-                       short(words) + (f" after step {steps}" if steps else ""))  # fmt: skip
+        clear = case.is_clear(without_paths(words)) and (not steps or at_a_step(case))
+        after = f" after step {steps}" if steps else ""
+        return Outcome("caught" if clear else "cryptic", short(words) + after)
     seen = Seen(**told["seen"])
     return judged(case, setup, replace(seen, again=runs[-1][0]["seen"]["digest"]), printed)
 
