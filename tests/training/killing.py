@@ -29,7 +29,7 @@ def attempt(base: Path, resume: bool) -> int:
         return child
     try:
         registry = Registry()
-        plan = make_plan(lessons(), name=None, base=str(base), registry=registry, **OPTIONS)
+        plan = make_plan(lessons(), name=None, base=str(base), registry=registry, **OPTIONS | {"rank": 128})
         run_plan(plan, registry, run=Runs(registry.home).to_resume() if resume else None, save_every=1)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001 a forked child must end here
@@ -40,19 +40,14 @@ def attempt(base: Path, resume: bool) -> int:
 def wait_for_a_save(registry: Registry, child: int, skip: int) -> None:
     """Until a checkpoint of this very process is half written, after so many others; or two seconds."""
     until = time.monotonic() + 2
-    there = False
+    name, there, place = f".{NEWEST}.{child}", False, ""
     while time.monotonic() < until:
-        was, there = there, any((folder / f".{NEWEST}.{child}").exists() for folder in newest(registry))
+        place = place or next((str(found) for found in registry.home.runs.glob(f"*/{name}")), "")
+        was, there = there, bool(place) and os.path.exists(place)  # noqa: PTH110 every microsecond counts
         if there and not was:
             if not skip:
                 return
             skip -= 1
-
-
-def newest(registry: Registry) -> list[Path]:
-    """The folder of the run that began last."""
-    folders = sorted(registry.home.runs.glob("lessons-*"), key=lambda folder: folder.stat().st_ctime)
-    return folders[-1:]
 
 
 def ended(child: int) -> int:
