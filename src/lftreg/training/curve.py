@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from lftreg.training.events import Stepped, Validated
+from lftreg.training.losses import running_mean
 
 CURVE = "loss.png"
 INK, ACCENT, QUIET = "#8fa3b8", "#0b5cad", "#d9e0e8"
@@ -27,7 +28,7 @@ def draw(
     at = [s.step for s in steps]
     losses = [s.loss for s in steps]
     axes.plot(at, losses, color=QUIET, linewidth=1, label="training, each step")
-    axes.plot(at, _smooth(losses), color=INK, linewidth=1.6, label="training, running mean")
+    axes.plot(at, running_mean(losses), color=INK, linewidth=1.6, label="training, running mean")
     axes.plot(
         [v.step for v in validations],
         [v.loss for v in validations],
@@ -51,14 +52,3 @@ def draw(
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
-
-
-def _smooth(values: Sequence[float], keep: float = 0.9) -> list[float]:
-    """Exponential running mean, without the bias towards its start."""
-    means: list[float] = []
-    total = weight = 0.0
-    for value in values:
-        total = keep * total + (1 - keep) * value
-        weight = keep * weight + (1 - keep)
-        means.append(total / weight)
-    return means

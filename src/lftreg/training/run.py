@@ -25,8 +25,9 @@ from lftreg.training import samples
 from lftreg.training.adapter import attach_adapter
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.curve import CURVE, draw
-from lftreg.training.events import Listener
+from lftreg.training.events import Listener, Stopping
 from lftreg.training.loop import fit
+from lftreg.training.losses import LOSSES, Losses
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.plan import Plan, make_plan
 from lftreg.training.preflight import check_trainable, packs_apart
@@ -34,6 +35,7 @@ from lftreg.training.processes import by_first, make_accelerator
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.state import Fitted
 from lftreg.training.stopping import stopping
+from lftreg.training.trackers import check_trackers, tracking
 
 LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
 BEFORE = "samples-before.json"  # in a run's folder: what the base said
@@ -58,15 +60,18 @@ def train(
     listen: Listener = lambda event: None,
     trust_code: bool = False,
     resume: bool = False,
+    log_to: Sequence[str] = (),
     **options: Any,
 ) -> Version:
     """Train an adapter on a domain and register it. `options` are those of `Settings`.
 
     `name` is the domain's where it is left out; `listen` hears of every step and validation;
     `trust_code` lets a base run Python of its own; `resume` goes on with the run of this name that was
-    interrupted last, by its own settings. Raises a subclass of LftregError, with nothing registered, where
-    anything does not fit, and Interrupted where Ctrl-C or SIGTERM stopped it.
+    interrupted last, by its own settings; `log_to` names trackers, such as "tensorboard". Raises a subclass of
+    LftregError, with nothing registered, where anything does not fit, and Interrupted where Ctrl-C or SIGTERM
+    stopped it.
     """
+    check_trackers(log_to)
     registry = registry or Registry()
     run = None
     if resume:
@@ -76,7 +81,7 @@ def train(
     plan = make_plan(
         domain, name=name, base=base, registry=registry, host=host, trust_code=trust_code, **options
     )
-    return run_plan(plan, registry, listen, run)
+    return run_plan(plan, registry, listen, run, log_to=log_to)
 
 
 def run_plan(
@@ -86,13 +91,15 @@ def run_plan(
     run: RunFolder | None = None,
     *,
     save_every: int | None = None,
+    log_to: Sequence[str] = (),
 ) -> Version:
     """Load the base, train, and publish the best factors as a new version.
 
     With `run` an earlier run goes on from its newest checkpoint: the plan has to be the same. `save_every` saves
-    after so many steps; it is a matter of time where it is left out. Of several processes the first
-    one writes, all of them return the version.
+    after so many steps; it is a matter of time where it is left out. `log_to` names trackers. Of several
+    processes the first one writes, all of them return the version.
     """
+    check_trackers(log_to)
     registry.check_name(plan.name)
     accelerator = make_accelerator()
     if run is None:
@@ -102,7 +109,9 @@ def run_plan(
     with _holding(run, accelerator):
         published = by_first(accelerator, lambda: _published(run, plan, registry))
         if published is None:
-            outcome = _fit(plan, run, accelerator, listen, save_every)
+            heard = listen if accelerator.is_main_process else lambda event: None
+            with tracking(log_to, run.id, plan, registry.home, heard) as tracked:
+                outcome = _fit(plan, run, accelerator, tracked, save_every)
             published = by_first(accelerator, lambda: _publish(plan, run, outcome, registry))
         if accelerator.is_main_process:
             run.close({"ref": published.ref, "digest": published.digest})
@@ -166,7 +175,7 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
         )
     asked = samples.questions(plan)
     before = _before(run, model, loaded, asked)
-    with stopping() as stop, noisy_embeddings(model, settings.neftune):
+    with stopping(lambda number: listen(Stopping(number))) as stop, noisy_embeddings(model, settings.neftune):
         fitted = fit(
             model, plan.objective, rows, validation, settings, listen,
             accelerator=accelerator, keeper=Keeper(run.path, save_every), stop=stop,
@@ -254,7 +263,8 @@ def _publish(plan: Plan, run: RunFolder, outcome: _Outcome, registry: Registry) 
         seconds=fitted.seconds,
     )
     curve = draw(f"{plan.name} on {plan.base.record.id}", fitted.steps, fitted.validations, plan.unit)
-    attachments = {**plan.domain.attachments, CURVE: curve}
+    losses = Losses(fitted.steps, fitted.validations, plan.unit)
+    attachments = {**plan.domain.attachments, CURVE: curve, LOSSES: losses.to_bytes()}
     if outcome.samples:
         attachments[samples.SAMPLES] = samples.written(outcome.samples)
     metadata = {"format": "pt"} | ({LABELS: json.dumps(plan.labels)} if plan.labels else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -22,10 +22,11 @@ class Stop:
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
+def stopping(tell: Callable[[int], None] = lambda number: None) -> Iterator[Stop]:
     """Within, the first Ctrl-C or SIGTERM is only noted; the second one ends the process as ever.
 
-    Python lets only the main thread take signals: elsewhere nothing changes.
+    `tell` hears of the first one, within the signal's handler. Python lets only the main thread take signals:
+    elsewhere nothing changes.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -37,6 +38,7 @@ def stopping() -> Iterator[Stop]:
         stop.signal = number
         for each, handler in before.items():
             signal.signal(each, handler if handler is not None else signal.SIG_DFL)
+        tell(number)
 
     for number in SIGNALS:
         if before[number] is not signal.SIG_IGN:  # a background shell's wish to be left alone

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents
+from lftreg.cli import documents, run_report
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
 from lftreg.cli.options import MAP, QUANTIZE, TRUST
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lftreg.plugins.types import Domain
     from lftreg.registry import Version
-    from lftreg.training import Event, Plan, RunFolder
+    from lftreg.training import Plan, RunFolder, Settings
 
 
 @define(
@@ -97,6 +97,12 @@ if TYPE_CHECKING:
 @click.option(
     "--save-every", type=int, metavar="N", help="Save a checkpoint after every N steps (by time: 20 seconds)."
 )
+@click.option(
+    "--log-to",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    help="Tell the run to a tracker as well; repeatable.",
+)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 def command(
     context: Context,
@@ -109,6 +115,7 @@ def command(
     trust_remote_code: bool,
     resume: bool,
     save_every: int | None,
+    log_to: Sequence[str],
     **options: Any,
 ) -> None:
     """Train an adapter on a domain or on your own data.
@@ -118,26 +125,42 @@ def command(
     """
     if save_every is not None and save_every < 1:
         raise UsageError(f"--save-every {save_every} makes no sense", "give 1 or more")
+    if log_to:
+        from lftreg.training.trackers import check_trackers
+
+        check_trackers(log_to)
+    run = partial(_run, context, save_every, log_to)
     if resume:
         from lftreg.cli import resuming
 
         base_asked = {"base": base} if base else {}
-        versions = resuming.resume(
-            context, domains, data, name, {**options, **base_asked}, partial(_run, context, save_every)
-        )
-        _tell(context, versions)
+        _tell(context, resuming.resume(context, domains, data, name, {**options, **base_asked}, run))
         return
     sources = _sources(context, domains, data, mapping, name)
     asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
     if dry_run:
         _show_plans(context, [_plan(context, source, name, asked) for source in sources])
         return
-    _tell(context, [_run(context, save_every, _plan(context, source, name, asked)) for source in sources])
+    _tell(context, [run(_plan(context, source, name, asked)) for source in sources])
 
 
 def _tell(context: Context, versions: Sequence[Version]) -> None:
-    rows = [documents.made(version) for version in versions]
-    context.out.result(rows[0] if len(rows) == 1 else rows, partial(_render, versions))
+    answered = {version.ref: run_report.read_samples(version, context.registry) for version in versions}
+    rows = [
+        documents.made(version) | run_report.document(version, answered[version.ref]) for version in versions
+    ]
+
+    def render(console: Console) -> None:
+        for version in versions:
+            made = f"{version.ref}  {short(version.digest)}  {size(version.bytes)}"
+            assert version.run is not None
+            shown = {"trained": made, "parameters": run_report.share(version)} | run_report.fields(
+                version.run
+            )
+            print_fields(console, shown)
+            run_report.print_samples(console, answered[version.ref], whole=context.out.verbose)
+
+    context.out.result(rows[0] if len(rows) == 1 else rows, render)
     context.out.next(f'lftreg generate {versions[-1].name} "..."')
 
 
@@ -171,12 +194,15 @@ def _plan(
     return make_plan(domain, name=name, registry=context.registry, host=context.host, source=found, **asked)
 
 
-def _run(context: Context, save_every: int | None, plan: Plan, run: RunFolder | None = None) -> Version:
+def _run(
+    context: Context, save_every: int | None, log_to: Sequence[str], plan: Plan, run: RunFolder | None = None
+) -> Version:
+    from lftreg.cli.training_view import following
     from lftreg.training import run_plan
 
     _announce(context, plan)
-    with _listening(context, plan) as listen:
-        return run_plan(plan, context.registry, listen, run, save_every=save_every)
+    with following(context, plan) as listen:
+        return run_plan(plan, context.registry, listen, run, save_every=save_every, log_to=log_to)
 
 
 def _announce(context: Context, plan: Plan) -> None:
@@ -195,36 +221,6 @@ def _announce(context: Context, plan: Plan) -> None:
             f"{plan.left_out} rows are too long and left out (the longest has {longest} tokens); "
             f"--max-length {longest} keeps them if the base takes that much"
         )
-
-
-@contextmanager
-def _listening(context: Context, plan: Plan) -> Iterator[Callable[[Event], None]]:
-    """The bar or the lines that follow a run."""
-    from lftreg.training import Resumed, Saved, Shrunk, Stepped
-
-    held_out = ""
-    with context.out.progress(plan.name, plan.settings.max_steps) as progress:
-
-        def listen(event: Event) -> None:
-            nonlocal held_out
-            if isinstance(event, Stepped):
-                speed = event.tokens / max(event.seconds, 1e-9)
-                progress.update(event.step, note=f"loss {event.loss:.3f}{held_out}  {speed:,.0f} tokens/s")
-            elif isinstance(event, Shrunk):
-                how = " and gradient checkpointing" if event.checkpointing else ""
-                progress.line(
-                    f"memory ran out at step {event.step}: tried again with {event.rows} rows at once{how}, "
-                    "the batch stays as it is"
-                )
-            elif isinstance(event, Resumed):
-                older = (
-                    " (the newest checkpoint is damaged, the one before it is used)" if event.fallback else ""
-                )
-                progress.line(f"goes on after step {event.step}{older}")
-            elif not isinstance(event, Saved):
-                held_out = f"  validation {event.loss:.3f}"
-
-        yield listen
 
 
 def _show_plans(context: Context, plans: Sequence[Plan]) -> None:
@@ -251,7 +247,7 @@ def _show_plans(context: Context, plans: Sequence[Plan]) -> None:
 def _render_plans(plans: Sequence[Plan], console: Console) -> None:
     for plan in plans:
         settings = plan.settings
-        fields = {
+        shown = {
             "name": plan.name,
             "base": f"{plan.base.record.id}  {short(plan.base.record.fingerprint)}  "
             f"{count(plan.base.record.parameters)} parameters"
@@ -266,33 +262,27 @@ def _render_plans(plans: Sequence[Plan], console: Console) -> None:
             "rank": f"{settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}",
             "learning rate": f"{settings.lr:g}, warm-up {settings.warmup:.0%}, then a cosine",
             "seed": str(settings.seed),
+            "also": _also(settings),
         }
-        print_fields(console, fields)
+        print_fields(console, shown)
 
 
-def _render(versions: Sequence[Version], console: Console) -> None:
-    for version in versions:
-        print_fields(console, _summary(version))
+SHOWN = {"rank", "alpha", "dropout", "targets", "lr", "epochs", "max_steps", "batch_size", "accumulate"}
+SHOWN |= {"warmup", "quantize", "seed"}
 
 
-def _summary(version: Version) -> dict[str, str | None]:
-    from lftreg.models.tasks import unit_of
-
-    run = version.run
-    assert run is not None
-    losses, rows = run.losses, run.examples
-    whole = version.base.parameters + version.trainable_parameters
-    return {
-        "trained": f"{version.ref}  {short(version.digest)}  {size(version.bytes)}",
-        "loss": f"validation {losses['validation_before']:.3f} -> {losses['validation_after']:.3f}, "
-        f"training {losses['train_first']:.3f} -> {losses['train_last']:.3f} "
-        f"(nats a {unit_of(run.settings.get('task', ''))})",
-        "accuracy": None
-        if "accuracy_after" not in losses
-        else f"validation {losses['accuracy_before']:.1%} -> {losses['accuracy_after']:.1%}",
-        "parameters": f"{version.trainable_parameters:,} trained of {whole:,} "
-        f"({version.trainable_parameters / whole:.2%})",
-        "rows": ", ".join(f"{number} {split}" for split, number in rows.items()),
-        "tokens": f"{run.tokens:,} in {run.seconds:.0f} s",
-        "best": f"step {run.settings['best_step']} of {run.settings['steps']}",
-    }
+def _also(settings: Settings) -> str:
+    """Every setting that has no line of its own and is not what it is by default."""
+    parts = []
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        if setting.name not in SHOWN and value != setting.default:
+            words = setting.name.replace("_", "-")
+            parts.append(
+                words
+                if value is True
+                else f"{words} {value:g}"
+                if isinstance(value, float)
+                else f"{words} {value}"
+            )
+    return ", ".join(parts)
