@@ -98,7 +98,7 @@ class TableView:
         self.widths: list[int] = []  # of the lines that were drawn last
         self._name, self._steps = name, steps
         self._last: Stepped | None = None
-        self._mean, self._speed = RunningMean(), Speed()
+        self._mean, self._speed = RunningMean(steps), Speed()
         self._training: list[tuple[int, float]] = []
         self._validations: list[Validated] = []
         self._state = "loading the base, and asking it first"
@@ -132,7 +132,7 @@ class TableView:
 
         width, height = options.max_width - 1, console.height  # a full line would wrap as the window shrinks
         lines = [self._head(width), self._bar(width, console), *self._table(width)]
-        if loss_chart.fits(console):
+        if self._validations and loss_chart.fits(console):
             lines += [Text(), *self.chart(width, height - TABLE_ROWS).split("\n")]
         drawn = lines[: height - 1]
         for text in drawn:
@@ -210,8 +210,8 @@ class TableView:
         if last is before:
             return f"{before.loss:.3f} before"
         parts = f"{before.loss:.3f} -> {last.loss:.3f}"
-        longer = f"{parts}, best {best.loss:.3f} at step {best.step}"
-        return longer if len(longer) <= room else f"{parts}, best {best.loss:.3f}"
+        whole = f"{parts}, best {best.loss:.3f}"
+        return next((text for text in (f"{whole} at step {best.step}", whole) if len(text) <= room), parts)
 
     def _accuracy(self) -> str:
         known = [event.accuracy for event in self._validations if event.accuracy is not None]

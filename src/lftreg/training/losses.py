@@ -10,7 +10,7 @@ from lftreg.errors import InvalidData
 from lftreg.training.events import Stepped, Validated
 
 LOSSES = "losses.json"
-KEEP = 0.9  # of the running mean before, at each step
+MEAN_OF = 10  # steps that a running mean is made of, in a run that is long enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,13 @@ class Losses:
 
 
 class RunningMean:
-    """An exponential mean of what came so far, without the bias towards its start."""
+    """An exponential mean of what came so far, without the bias towards its start.
 
-    def __init__(self, keep: float = KEEP) -> None:
-        self._keep = keep
+    Of a short run of so many `steps` it covers fewer: it would lag behind.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._keep = 1 - 1 / min(MEAN_OF, max(3, steps // 20))
         self._total = self._weight = 0.0
 
     def add(self, value: float) -> float:
@@ -58,5 +61,5 @@ class RunningMean:
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    mean = RunningMean()
+    mean = RunningMean(len(values))
     return [mean.add(value) for value in values]

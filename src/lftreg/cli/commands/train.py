@@ -154,9 +154,11 @@ def _tell(context: Context, versions: Sequence[Version]) -> None:
         for version in versions:
             made = f"{version.ref}  {short(version.digest)}  {size(version.bytes)}"
             assert version.run is not None
-            shown = {"trained": made, "parameters": run_report.share(version)} | run_report.fields(
-                version.run
-            )
+            shown = {
+                "trained": made,
+                **run_report.fields(version.run),
+                "parameters": run_report.share(version),
+            }
             print_fields(console, shown)
             run_report.print_samples(console, answered[version.ref], whole=context.out.verbose)
 
