@@ -66,9 +66,22 @@ def _drawn(training: Points, validation: Points, steps: int, width: int, height:
     if validation:
         figure.draw(figure.signal(*_columns(validation), marker=plotext.marker(POINT, VALIDATION)))
     highest = max(loss for _, loss in [*training, *validation])
+    ticks = _ticks(steps)
     figure.ruler("x").lim(0, steps)
+    figure.ruler("x").ticks(ticks, [f"{tick:,}" for tick in ticks])
     figure.ruler("y").lim(0, highest or 1.0)
     return str(figure.build().string())
+
+
+def _ticks(steps: int) -> list[int]:
+    """Up to seven round numbers of steps."""
+    every = next(
+        every
+        for power in range(12)
+        for every in (10**power, 2 * 10**power, 5 * 10**power)
+        if 6 * every >= steps
+    )
+    return list(range(0, steps + 1, every))
 
 
 def _columns(points: Points) -> tuple[list[int], list[float]]:

@@ -15,6 +15,7 @@ from lftreg.cli.command import define
 from lftreg.cli.complete import REF
 from lftreg.cli.context import Context
 from lftreg.cli.tables import Column, ago, count, print_fields, print_table, short, size, tag_line
+from lftreg.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +64,8 @@ def command(
     """
     version = context.registry.get(ref)
     if chart or picture is not None:
+        if report or all_layers or html is not None:
+            raise UsageError("--report and --chart are two pages", "ask for one of them")
         _curve(context, version, chart, picture)
         return
     if report or all_layers or html is not None:
@@ -78,7 +81,10 @@ def _curve(context: Context, version: Version, chart: bool, picture: Path | None
     from lftreg.cli import loss_chart
 
     losses = loss_chart.read_losses(version, context.registry) if chart else None
-    document: dict[str, Any] = {"ref": version.ref, "losses": None if losses is None else asdict(losses)}
+    samples = run_report.read_samples(version, context.registry)
+    document: dict[str, Any] = documents.everything(version) | run_report.document(version, samples)
+    if losses is not None:
+        document["losses"] = asdict(losses)
     if picture is not None:
         document["picture"] = str(loss_chart.save_picture(version, context.registry, picture.absolute()))
 
