@@ -213,6 +213,14 @@ def test_ctrl_c_is_heard_and_the_terminal_left_clean(spawn: Spawn, rows: Path, t
     assert not BRAILLE.search(end) and "learning rate" not in end
 
 
+def test_a_dumb_terminal_gets_lines(spawn: Spawn, rows: Path, tiny_llama: Path) -> None:
+    process = spawn("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, TERM="dumb")
+    process.expect(pexpect.EOF)
+    raw = str(process.before)
+    assert "\x1b" not in raw and "learning rate  " not in raw
+    assert "rows@1" in raw
+
+
 @pytest.mark.parametrize("silent", ["--json", "-q"])
 def test_scripts_see_nothing_of_it(spawn: Spawn, rows: Path, tiny_llama: Path, silent: str) -> None:
     words = ("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, silent)
@@ -253,6 +261,12 @@ def test_show_loads_no_model_library(environment: dict[str, str], publish: Publi
     trained(publish)
     for words in (("show", "support"), ("show", "support", "--chart")):
         assert not imported_by(environment, *words) & set(HEAVY)
+
+
+def test_a_pipe_that_asks_for_colours_gets_lines(lftreg: Lftreg, rows: Path, tiny_llama: Path) -> None:
+    """As the logs of a build do."""
+    done = lftreg("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, FORCE_COLOR="1")
+    assert HIDDEN not in done.err and "learning rate  " not in done.err
 
 
 def test_where_there_is_nothing_to_draw(lftreg: Lftreg, publish: Publish, tmp_path: Path) -> None:

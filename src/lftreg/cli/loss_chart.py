@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from lftreg.training.losses import Losses
 
 FEWEST_COLUMNS, FEWEST_ROWS = 60, 20  # of a terminal, below which there is no chart
-WIDEST, HIGHEST, LOWEST = 100, 14, 6  # columns and rows of the chart itself
-TRAINING, VALIDATION = "blue", "yellow"
+WIDEST, NARROWEST = 100, 20  # columns of the chart itself
+HIGHEST, LOWEST = 14, 6  # and its rows
+TRAINING, VALIDATION = "cyan", "magenta"  # the same words to rich and to plotext
 POINT = "●"
 PICTURES = ("loss.png", "composition.png")
 Points = Sequence[tuple[int, float]]
@@ -109,7 +110,7 @@ def print_chart(console: Console, losses: Losses) -> None:
     """The whole chart, as wide as the terminal; 80 columns in a pipe."""
     from lftreg.training.losses import running_mean
 
-    width = console.width - 1 if console.is_terminal else 80
+    width = max(console.width - 1, NARROWEST) if console.is_terminal else 80
     means = running_mean([step.loss for step in losses.steps])
     training = [(step.step, mean) for step, mean in zip(losses.steps, means, strict=True)]
     validation = [(event.step, event.loss) for event in losses.validations]

@@ -32,7 +32,7 @@ def following(context: Context, plan: Plan) -> Iterator[Listener]:
     steps = plan.settings.max_steps or 0
     if context.out.quiet or context.out.json:
         yield lambda event: None
-    elif not console.is_terminal or console.is_dumb_terminal:
+    elif not console.file.isatty() or console.is_dumb_terminal:
         yield LinesView(Lines(console, clean(plan.name), steps)).hear
     else:
         view = TableView(clean(plan.name), steps)

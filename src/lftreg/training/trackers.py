@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lftreg.errors import Unavailable, UsageError
@@ -31,6 +32,11 @@ def check_trackers(names: Sequence[str]) -> None:
             raise UsageError(f"{name!r} is no tracker", f"one of {', '.join(PACKAGES)}")
         if not any(map(_installed, packages)):
             raise Unavailable(f"{name} is not installed", f"pip install {packages[0]}", code="no-tracker")
+
+
+def tensorboard_folder(home: Home) -> Path:
+    """What `tensorboard --logdir` wants: a folder for each run in it."""
+    return home.root / "tensorboard"
 
 
 def _installed(package: str) -> bool:
@@ -103,7 +109,7 @@ def _start(name: str, run: str, plan: Plan, home: Home, config: Mapping[str, Any
 
     make = LOGGER_TYPE_TO_CLASS[name]
     if name == "tensorboard":
-        folder = home.root / "tensorboard"
+        folder = tensorboard_folder(home)
         folder.mkdir(parents=True, exist_ok=True)
         tracker = make(run, str(folder))
     elif name == "wandb":

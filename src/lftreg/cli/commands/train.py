@@ -201,8 +201,11 @@ def _run(
 ) -> Version:
     from lftreg.cli.training_view import following
     from lftreg.training import run_plan
+    from lftreg.training.trackers import tensorboard_folder
 
     _announce(context, plan)
+    if "tensorboard" in log_to:
+        context.out.note(f"tensorboard --logdir {tensorboard_folder(context.home)}")
     with following(context, plan) as listen:
         return run_plan(plan, context.registry, listen, run, save_every=save_every, log_to=log_to)
 
