@@ -1,5 +1,8 @@
 """How long 10,000 rows take to be checked: whole processes of `lftreg data check`, in every format.
 
+A check reads every row, looks for overlaps of train and held-out rows in all of them, and counts the tokens of a
+sample by the starter's tokenizer. 1.5 s is what a whole process may take.
+
     python benchmarks/data.py [--rows 10000] [--rounds 5]
 
 Prints seconds of wall time a round, and the ratio to `lftreg --version` of the same round, which is what
@@ -20,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
+LIMIT = 1.5  # seconds of a whole process for 10,000 rows
 COUNTED = (
     "import sys; from lftreg.cli.main import main; main(); sys.stderr.write(str('torch' in sys.modules))"
 )
@@ -33,6 +37,7 @@ def main() -> None:
     print(
         f"# {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {asked.rows:,} rows"
     )
+    slow: list[str] = []
     print(f"{'format':10}{'median s':>9}{'min':>7}{'max':>7}{'x start':>9}  torch")
     with tempfile.TemporaryDirectory() as folder:
         for path in write(Path(folder), asked.rows):
@@ -43,6 +48,10 @@ def main() -> None:
             loaded = any(torch for _, torch in rounds)
             print(f"{path.suffix[1:]:10}{statistics.median(took):9.2f}{min(took):7.2f}{max(took):7.2f}{ratio:9.1f}  "
                   f"{'loaded' if loaded else 'not loaded'}")  # fmt: skip
+            if statistics.median(took) > LIMIT or loaded:
+                slow.append(path.suffix)
+    if slow and asked.rows <= 10_000:
+        sys.exit(f"over {LIMIT} s, or torch was loaded: {', '.join(slow)}")
 
 
 def timed(*words: str) -> tuple[float, bool]:

@@ -114,3 +114,16 @@ def test_a_file_that_cannot_be_edited_by_lines_is_left_alone(user: Path) -> None
     assert user.read_text(encoding="utf-8") == text
     write_setting(user, "base", "x")  # another key of the same file can
     assert read_file(user) == {"base": "x", "plugins_off": ["a"]}
+
+
+def test_a_price_is_a_number_of_dollars(user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(start=tmp_path).price_per_hour is None
+    write_setting(user, "price_per_hour", "2.49")
+    settings = load_settings(start=tmp_path)
+    assert settings.price_per_hour == settings.shown()["price_per_hour"] == 2.49
+    monkeypatch.setenv("LFTREG_PRICE_PER_HOUR", "0")
+    assert load_settings(start=tmp_path).price_per_hour == 0
+    for text in ("cheap", "-1", "nan", "inf"):
+        monkeypatch.setenv("LFTREG_PRICE_PER_HOUR", text)
+        with pytest.raises(InvalidData, match="LFTREG_PRICE_PER_HOUR"):
+            load_settings(start=tmp_path)

@@ -7,6 +7,7 @@ strings or lists of strings under the keys of `KEYS`.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -45,6 +46,12 @@ KEYS = (
         "what composes where a method leaves the choice: auto, peft, factors",
     ),
     Key("plugins_off", "LFTREG_PLUGINS_OFF", "", "plugins that are not loaded, by name", many=True),
+    Key(
+        "price_per_hour",
+        "LFTREG_PRICE_PER_HOUR",
+        "",
+        "US dollars that an hour of the machine that trains costs you",
+    ),
 )
 _BY_NAME = {key.name: key for key in KEYS}
 
@@ -58,6 +65,7 @@ class Settings:
     base: str = "starter"
     engine: str = "auto"
     plugins_off: tuple[str, ...] = ()
+    price_per_hour: float | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
@@ -69,6 +77,7 @@ class Settings:
             "base": self.base,
             "engine": self.engine,
             "plugins_off": list(self.plugins_off),
+            "price_per_hour": self.price_per_hour,
         }
 
 
@@ -90,8 +99,22 @@ def load_settings(flags: Mapping[str, str] | None = None, start: Path | None = N
         base=found.get("base", _BY_NAME["base"].default),
         engine=found.get("engine", _BY_NAME["engine"].default),
         plugins_off=tuple(found.get("plugins_off", ())),
+        price_per_hour=_dollars(found.get("price_per_hour"), origins.get("price_per_hour")),
         origins={key.name: origins.get(key.name, "default") for key in KEYS},
     )
+
+
+def _dollars(text: str | None, origin: str | None) -> float | None:
+    """A price as a number. Raises InvalidData for what is none."""
+    if text is None:
+        return None
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price < math.inf:
+        raise InvalidData(f"price_per_hour in {origin} is {text!r}", "it must be US dollars, such as 2.49")
+    return price
 
 
 def _layers(flags: Mapping[str, str], start: Path) -> list[tuple[str, dict[str, Any]]]:

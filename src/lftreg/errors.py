@@ -35,6 +35,7 @@ class LftregError(Exception):
 
     exit_code = 1
     code = "failed"
+    told = False  # whether the user has been told already, by another process
 
     def __init__(self, message: str, hint: str | None = None, *, code: str | None = None) -> None:
         super().__init__(message)

@@ -108,3 +108,111 @@ def test_an_encoder_learns_labels_from_a_file(lftreg: Lftreg, tiny: object, tmp_
 def test_by_itself_it_shows_its_commands(lftreg: Lftreg) -> None:
     assert "Commands:" in lftreg("data").out
     assert lftreg("data", "--json", code=2).error["code"] == "usage"
+
+
+def test_check_counts_tokens_by_a_base_and_shows_rows_as_it_sees_them(lftreg: Lftreg, tmp_path: Path) -> None:
+    long = {"prompt": "Tell me all.", "response": "word " * 200}
+    path = lines(tmp_path / "inbox.jsonl", [*pairs(60), long, {"prompt": "Yes?", "response": "No"}])
+    document = lftreg("data", "check", str(path), "--max-length", "64", "--json").document
+    tokens = document["tokens"]
+    assert (tokens["rows"], tokens["of"], tokens["limit"], tokens["too_long"]) == (62, 62, 64, 1)
+    assert tokens["one_token_answers"] == 1
+    assert tokens["min"] <= tokens["median"] <= tokens["p95"] < tokens["max"]
+    assert tokens["max"] > 200
+    assert sum(bar["rows"] for bar in tokens["histogram"]) == 62
+    assert document["base"] == "starter"
+    assert len(document["shown"]) == 3
+    for shown in document["shown"]:
+        whole = "".join(piece["text"] for piece in shown["pieces"])
+        assert whole.startswith("<|bos|><|user|>")
+        learned = "".join(piece["text"] for piece in shown["pieces"] if piece["learned"])
+        assert learned.endswith("<|end|>")
+        assert "Question" not in learned
+    shown = lftreg("data", "check", str(path), "--max-length", "64")
+    assert shown.out.count("'prompt', 'response'") == 1
+    assert "'prompt', 'response'" not in shown.err
+    assert "1 rows have more than 64 tokens" in shown.out
+    assert "⟦Answer 0.<|end|>⟧" in shown.out
+    assert "\x1b" not in shown.out
+
+
+def test_check_names_a_row_that_the_template_refuses(lftreg: Lftreg, tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "track", "arguments": "{}"}}]},
+        {"role": "tool", "content": "van"},
+        {"role": "assistant", "content": "On the van."},
+    ]
+    rows = [{"messages": [{"role": "user", "content": f"Where is {n}?"}, turns[-1]]} for n in range(20)]
+    path = lines(tmp_path / "own.jsonl", [*rows, {"messages": turns}])
+    for words in (
+        ("data", "check", str(path), "--base", "starter"),
+        ("train", "--data", str(path), "--dry-run"),
+    ):
+        error = lftreg(*words, "--json", code=2).error
+        assert error["message"].startswith("own.jsonl, row 21: the base's chat template")
+        assert "knows tools" in error["hint"]
+    told = lftreg("data", "check", str(path))  # nobody asked for this base
+    assert "tokens are not counted" in told.err
+    assert "20 " in told.out or "21" in told.out
+
+
+def test_check_tells_of_overlaps(lftreg: Lftreg, tmp_path: Path) -> None:
+    same = "we lend books for four weeks and films for one and both can be renewed twice"
+    rows = [{"prompt": f"Question {n}?", "response": same if n < 20 else f"Answer {n}."} for n in range(60)]
+    document = lftreg("data", "check", str(lines(tmp_path / "own.jsonl", rows)), "--json").document
+    overlap = document["overlap"]
+    assert 0 < overlap["rows"] < overlap["of"]
+    assert overlap["worst"]["train"]["row"].startswith("own.jsonl, row ")
+    assert same in overlap["worst"]["held_out"]["text"]
+
+
+def test_weights_and_folders_are_told(lftreg: Lftreg, tmp_path: Path) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    for n in range(20):
+        (folder / f"{n}.txt").write_text(f"Letter number {n}.")
+    (folder / "none.txt").write_text("")
+    shown = lftreg("data", "check", f"{folder}:2")
+    assert "letters/: 20 rows, weight 2" in shown.out
+    assert "1 empty" in shown.out
+    document = lftreg("data", "check", f"{folder}:2", "--json").document
+    assert document["rows_a_pass"] == 2 * document["examples"]["train"]
+    assert document["files"][0]["weight"] == 2
+    assert len(document["files"][0]["sha256"]) == 64
+    told = lftreg("train", "--data", f"{folder}:0.5", "--dry-run")
+    assert "letters/: 20 rows, 'text', weight 0.5; 1 empty left out" in told.err
+    error = lftreg("data", "check", f"{folder}:0", "--json", code=2).error
+    assert error["code"] == "invalid-weight"
+
+
+@pytest.mark.parametrize("word", ["./inbox.jsonl", "inbox.jsonl", "letters", "hub:org/name"])
+def test_data_in_the_place_of_a_domain_is_hinted_at(lftreg: Lftreg, tmp_path: Path, word: str) -> None:
+    (tmp_path / "letters").mkdir()
+    lines(tmp_path / "inbox.jsonl", pairs(12))
+    error = lftreg("train", word, "--json", code=3).error
+    assert error["code"] == "unknown-domain"
+    assert f"lftreg train --data {word}" in error["hint"]
+
+
+def test_a_large_file_is_measured_by_a_sample(lftreg: Lftreg, tmp_path: Path) -> None:
+    path = lines(tmp_path / "own.jsonl", pairs(3_000))
+    tokens = lftreg("data", "check", str(path), "--json").document["tokens"]
+    assert (tokens["rows"], tokens["of"]) == (1_000, 3_000)
+    assert "of 1,000 rows out of 3,000" in lftreg("data", "check", str(path)).out
+
+
+@pytest.mark.parametrize("kind", ["bert", "t5", "gpt2"])
+def test_every_kind_of_base_can_be_asked(lftreg: Lftreg, tiny: object, tmp_path: Path, kind: str) -> None:
+    rows = [{"text": f"your {word} number {n}", "label": label} for n in range(20)
+            for word, label in (("watch", "spam"), ("parcel", "post"))]  # fmt: skip
+    base = str(tiny(kind))  # type: ignore[operator]
+    path = lines(tmp_path / "letters.jsonl", rows)
+    document = lftreg("data", "check", str(path), "--base", base, "--json").document
+    for shown in document["shown"]:
+        learned = "".join(piece["text"] for piece in shown["pieces"] if piece["learned"])
+        assert "spam" in learned or "post" in learned
+        assert "your" not in learned
+    if kind == "bert":
+        texts = lines(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in rows])
+        assert len(lftreg("data", "check", str(texts), "--base", base, "--json").document["shown"]) == 3

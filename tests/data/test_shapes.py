@@ -7,7 +7,8 @@ import pytest
 
 from lftreg.data.shapes import find_shape
 from lftreg.errors import UsageError
-from lftreg.plugins.types import Example, Message
+from lftreg.objectives.rows import data_digest
+from lftreg.plugins.types import Example, Message, ToolCall
 
 TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
 SHARED = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]
@@ -105,7 +106,11 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "no turns": ({"messages": TURNS}, {"messages": []}, "'messages' is not a list of turns"),
     "words for turns": ({"messages": TURNS}, {"messages": "hello"}, "'messages' is not a list of turns"),
     "a word as turn": ({"messages": TURNS}, {"messages": ["hi"]}, "a turn is not an object"),
-    "a tool": ({"messages": TURNS}, {"messages": [{"role": "tool", "content": "x"}]}, "role 'tool' is none"),
+    "a critic": (
+        {"messages": TURNS},
+        {"messages": [{"role": "critic", "content": "x"}]},
+        "role 'critic' is none of",
+    ),
     "a listed role": ({"messages": TURNS}, {"messages": [{"role": [], "content": "x"}]}, "role [] is none"),
     "open end": ({"messages": TURNS}, {"messages": TURNS[:1]}, "must end with the assistant's"),
     "no question": ({"messages": TURNS}, {"messages": TURNS[1:]}, "needs a user turn"),
@@ -131,3 +136,90 @@ def test_a_split_of_another_name_is_refused() -> None:
     row = {"prompt": "Q", "response": "A", "split": "holdout"}
     with pytest.raises(ValueError, match="split 'holdout' is none of"):
         find_shape(row, {}).split(row)
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "track", "arguments": '{"parcel": 3}'}}
+CALLED = (
+    Message("user", "Where?"),
+    Message("assistant", "", (ToolCall("track", '{"parcel": 3}', "c1"),)),
+    Message("tool", "van", name="track", call="c1"),
+    Message("assistant", "On the van."),
+)
+ASKED, ANSWERED = {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "On the van."}
+GAVE = {"role": "tool", "content": "van", "name": "track", "tool_call_id": "c1"}
+BARE = (
+    CALLED[0],
+    Message("assistant", "", (ToolCall("track", '{"parcel": 3}'),)),
+    Message("tool", "van"),
+    CALLED[3],
+)
+TOOLED: dict[str, tuple[list[Any], tuple[Message, ...]]] = {
+    "OpenAI": ([ASKED, {"role": "assistant", "content": None, "tool_calls": [CALL]}, GAVE, ANSWERED], CALLED),
+    "no content": ([ASKED, {"role": "assistant", "tool_calls": [CALL]}, GAVE, ANSWERED], CALLED),
+    "functions": (
+        [
+            ASKED,
+            {"role": "assistant", "content": None, "function_call": CALL["function"]},
+            {"role": "function", "content": "van"},
+            ANSWERED,
+        ],
+        BARE,
+    ),
+    "ShareGPT": (
+        [
+            {"from": "human", "value": "Where?"},
+            {"from": "function_call", "value": '{"name": "track", "arguments": {"parcel": 3}}'},
+            {"from": "observation", "value": "van"},
+            {"from": "gpt", "value": "On the van."},
+        ],
+        BARE,
+    ),
+}
+
+
+@pytest.mark.parametrize(("turns", "messages"), TOOLED.values(), ids=TOOLED)
+def test_calls_of_tools_are_read_in_every_way(turns: list[Any], messages: tuple[Message, ...]) -> None:
+    assert find_shape({"messages": turns}, {}).example({"messages": turns}).messages == messages
+
+
+@pytest.mark.parametrize("wrap", [lambda tools: tools, json.dumps])
+def test_functions_that_may_be_called_stand_in_a_column(wrap: Any) -> None:
+    row = {"messages": TURNS, "tools": wrap([{"name": "track", "parameters": {}}])}
+    told = json.loads(find_shape(row, {}).example(row).tools)
+    assert told == [{"type": "function", "function": {"name": "track", "parameters": {}}}]
+    for nothing in (None, "", [], "[]"):
+        assert find_shape(row, {}).example(row | {"tools": nothing}).tools == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": [{"role": "assistant", "tool_calls": [3]}]}, "a tool call is not an object"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "[1]"}]}]},
+            "the arguments of the call of 'f' are not a JSON object",
+        ),
+        ({"messages": [{"role": "tool", "content": ""}]}, "'content' is empty"),
+        ({"messages": TURNS, "tools": "track"}, "'tools' is not a list of functions"),
+        ({"messages": TURNS, "tools": [{"parameters": {}}]}, "no function with a name"),
+    ],
+)
+def test_calls_that_make_no_sense_are_refused(row: Any, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        find_shape({"messages": TURNS, "tools": []}, {}).example(row)
+    assert message in str(caught.value)
+
+
+def test_digests_of_rows_without_tools_are_as_they_were() -> None:
+    """Versions keep the digest of what they were trained on."""
+    plain = data_digest({"train": [PAIR, Example.passage("T", "L")]})
+    assert plain == "32fa15ced2ec0ac8cded7afd767e91b763a6171896c902420a54acfba29d0a48"
+    assert (
+        data_digest({"train": [Example(PAIR.messages, origin="a.jsonl, row 1"), Example.passage("T", "L")]})
+        == plain
+    )
+    digests = {
+        data_digest({"train": [example]})
+        for example in (Example(CALLED), Example(BARE), Example(BARE, tools="[]"), PAIR)
+    }
+    assert len(digests) == 4

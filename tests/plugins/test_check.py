@@ -81,7 +81,7 @@ USER, ASSISTANT, SYSTEM = Message("user", "a?"), Message("assistant", "b"), Mess
         ((), "it has neither messages nor a text"),
         ([USER, ASSISTANT], "its messages are a list, not a tuple"),
         ((USER, "b"), "its messages hold a str, not a Message"),
-        ((USER, Message("bot", "b")), "role 'bot' is none of system, user, assistant"),  # type: ignore[arg-type]
+        ((USER, Message("bot", "b")), "role 'bot' is none of system, user, assistant, tool"),  # type: ignore[arg-type]
         ((USER, Message("assistant", " ")), "its assistant turn has no text"),
         ((Message("user", None), ASSISTANT), "its user turn has no text"),  # type: ignore[arg-type]
         ((USER, ASSISTANT, USER), "it ends with the user's turn, not with the assistant's"),

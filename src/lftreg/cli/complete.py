@@ -51,6 +51,22 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
 
+class _Data(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
+    """What --data takes, as it was typed; files and folders are completed by the shell."""
+
+    name = "data"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+DATA = _Data()
+
+
 class _Named(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
     """A text whose possible values `suggest` knows."""
 

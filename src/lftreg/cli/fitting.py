@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lftreg.cli.context import Context
@@ -20,7 +19,7 @@ ATTACHMENT = "fit.json"
 
 
 def find_weights(
-    context: Context, parents: Sequence[str], files: Sequence[Path], per: str, mapping: Sequence[str]
+    context: Context, parents: Sequence[str], files: Sequence[str], per: str, mapping: Sequence[str]
 ) -> Fitted:
     """Fit, and say how the result compares with everything else on rows that it never saw."""
     from lftreg.composer.fitting.fit import STEPS, fit_weights

@@ -142,6 +142,8 @@ def main() -> int:
 
 def _run(words: Sequence[str]) -> int:
     _open_closed_streams()
+    if "LFTREG_LAUNCHED" in os.environ:
+        _follow()
     _silence_libraries()
     if COMPLETE in os.environ:
         from lftreg.cli.complete import answer
@@ -172,6 +174,8 @@ def _invoke(context: Context, words: Sequence[str]) -> int:
 def _fail(context: Context, error: BaseException) -> int:
     """Tell of an error in the form that was asked for, and return its exit code."""
     told = _as_ours(context, error)
+    if told.told:
+        return told.exit_code
     try:
         if told.exit_code == INTERRUPTED and sys.stderr.isatty():
             sys.stderr.write("\n")  # ends the line with the terminal's ^C
@@ -243,6 +247,14 @@ def _hang_up() -> int:
         except OSError:
             os.dup2(nowhere, stream.fileno())
     return BROKEN_PIPE
+
+
+def _follow() -> None:
+    """Of several processes that run one command, the first one speaks."""
+    from lftreg.cli.launching import follows
+
+    if follows():
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def _open_closed_streams() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lftreg.cli.context import Context
@@ -21,7 +20,7 @@ Start = Callable[["Plan", "RunFolder"], "Version"]
 def resume(
     context: Context,
     names: Sequence[str],
-    data: Sequence[Path],
+    data: Sequence[str],
     name: str | None,
     options: Mapping[str, Any],
     start: Start,
@@ -58,7 +57,7 @@ def _domain(context: Context, run: RunFolder) -> Domain:
     if "domain" in source:
         return context.host.domain(source["domain"])
     if "data" in source:
-        return read_own(context, [Path(path) for path in source["data"]], source["map"], request.name).domain
+        return read_own(context, source["data"], source["map"], request.name).domain
     raise UsageError(
         f"run {run.id} was started from Python, with data that only its program knows",
         "call lftreg.train(..., resume=True) there",

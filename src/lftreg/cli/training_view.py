@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from lftreg.cli.context import Context
-    from lftreg.training import Event, Plan, Resumed, Shrunk, Stepped, Validated
+    from lftreg.training import Event, Plan, Resumed, Shrunk, Stepped, Stopping, Validated
     from lftreg.training.events import Listener
 
 WIDEST = 100  # columns of the bar
@@ -102,7 +102,7 @@ class TableView:
         self._training: list[tuple[int, float]] = []
         self._validations: list[Validated] = []
         self._state = "loading the base, and asking it first"
-        self._stopping = False
+        self._stopping: Stopping | None = None
         self._drawn: tuple[tuple[int, ...], Text] | None = None
 
     @property
@@ -122,7 +122,7 @@ class TableView:
             self._validations.append(event)
             self._state = self._state if self._last else "the first step"
         elif isinstance(event, Stopping):
-            self._stopping = True
+            self._stopping = event
         elif (text := told(event)) is not None:
             live.console.print(text, soft_wrap=True, style="dim")
 
@@ -193,7 +193,8 @@ class TableView:
         }
         rows = [Text.assemble((f"{name:{MARGIN}}", "dim"), value) for name, value in fields.items() if value]
         if self._stopping:
-            rows.append(Text("stopping after this step, Ctrl-C again to stop at once", "yellow"))
+            again = ", Ctrl-C again to stop at once" if self._stopping.again else ""
+            rows.append(Text(f"stopping after this step{again}", "yellow"))
         elif self._state:
             rows.append(Text(self._state, "dim"))
         return rows

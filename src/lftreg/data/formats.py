@@ -29,7 +29,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     if reader is None:
         raise InvalidData(
             f"{path.name} is of no format that is known here",
-            f"name it for what it holds: {', '.join(READERS)}",
+            f"name it for what it holds: {', '.join(READERS)}; a folder of texts may be given as a whole",
             code="unknown-format",
         )
     try:

@@ -6,19 +6,20 @@ texts with labels) and may be told by hand, as a mapping from roles to columns.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from lftreg.data.turns import listed_tools, listed_turns, string_in
 from lftreg.errors import UsageError
-from lftreg.plugins.types import Example, Message, Role, Split
+from lftreg.plugins.types import Example, Message, Split
 
 # Names of columns by what they hold, the likeliest first; they are compared in lower case.
 ROLES: Mapping[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations", "conversation"),
     "system": ("system", "system_prompt"),
+    "tools": ("tools",),
     "prompt": ("prompt", "instruction", "question", "query", "input"),
     "context": ("input", "context"),
     "response": ("response", "completion", "output", "answer", "reply"),
@@ -28,16 +29,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 }
 # What a row can be, by the roles it needs; the first that fits is meant.
 SHAPES: tuple[tuple[str, ...], ...] = (("messages",), ("prompt", "response"), ("text", "label"), ("text",))
-_EXTRAS = {"messages": ("system",), "prompt": ("context", "system"), "text": ()}
-_SPEAKERS: Mapping[str, Role] = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-}
+_EXTRAS = {"messages": ("system", "tools"), "prompt": ("context", "system"), "text": ()}
 WANTED = "prompt and response; instruction, input and output; question and answer; messages; text and label"
 
 
@@ -52,13 +44,14 @@ class Shape:
         self._refuse_another_shape(row)
         columns = self.columns
         if "messages" in columns:
-            return Example(self._system(row) + _turns(row, columns["messages"]))
+            tools = listed_tools(row, columns["tools"]) if "tools" in columns else ""
+            return Example(self._system(row) + listed_turns(row, columns["messages"]), tools=tools)
         if "prompt" in columns:
             asked = Message("user", self._prompt(row))
-            answered = Message("assistant", _string(row, columns["response"]))
+            answered = Message("assistant", string_in(row, columns["response"]))
             return Example((*self._system(row), asked, answered))
         label = _label(row, columns["label"]) if "label" in columns else None
-        return Example.passage(_string(row, columns["text"]), label)
+        return Example.passage(string_in(row, columns["text"]), label)
 
     def split(self, row: Mapping[str, Any]) -> Split | None:
         """The split that a row names itself. Raises ValueError for a word that is none."""
@@ -74,13 +67,13 @@ class Shape:
         return known[given]
 
     def _prompt(self, row: Mapping[str, Any]) -> str:
-        asked = _string(row, self.columns["prompt"])
+        asked = string_in(row, self.columns["prompt"])
         context = self.columns.get("context")
-        return f"{asked}\n\n{_string(row, context)}" if context and row.get(context) else asked
+        return f"{asked}\n\n{string_in(row, context)}" if context and row.get(context) else asked
 
     def _system(self, row: Mapping[str, Any]) -> tuple[Message, ...]:
         column = self.columns.get("system")
-        return (Message("system", _string(row, column)),) if column and row.get(column) else ()
+        return (Message("system", string_in(row, column)),) if column and row.get(column) else ()
 
     def _refuse_another_shape(self, row: Mapping[str, Any]) -> None:
         """One file, one shape: a row without the file's columns is told apart from one with an empty cell."""
@@ -116,7 +109,7 @@ def find_shape(row: Mapping[str, Any], told: Mapping[str, str]) -> Shape:
 
 def _meant(shape: tuple[str, ...], told: Mapping[str, str]) -> bool:
     """Whether a shape uses the roles that were told by hand."""
-    return {role for role in told if role not in ("split", "system", "context")} <= set(shape)
+    return {role for role in told if role not in ("split", "system", "context", "tools")} <= set(shape)
 
 
 def _by_name(row: Mapping[str, Any], taken: Iterable[str]) -> dict[str, str]:
@@ -147,47 +140,10 @@ def _check_told(row: Mapping[str, Any], told: Mapping[str, str]) -> None:
             )
 
 
-def _turns(row: Mapping[str, Any], column: str) -> tuple[Message, ...]:
-    turns = row.get(column)
-    if isinstance(turns, str):  # a table holds a conversation as text
-        try:
-            turns = json.loads(turns)
-        except (ValueError, RecursionError):
-            turns = None
-    if not isinstance(turns, list) or not turns:
-        raise ValueError(f"{column!r} is not a list of turns")
-    messages = tuple(_turn(turn) for turn in turns)
-    said = [message.role for message in messages]
-    if said[-1] != "assistant" or "user" not in said:
-        raise ValueError("a conversation needs a user turn and must end with the assistant's")
-    return messages
-
-
-def _turn(turn: Any) -> Message:
-    """A turn with role and content, or ShareGPT's from and value."""
-    if not isinstance(turn, dict):
-        raise ValueError("a turn is not an object with role and content")
-    shared = "from" in turn and "role" not in turn
-    speaker = turn.get("from" if shared else "role")
-    if not isinstance(speaker, str) or speaker not in _SPEAKERS:
-        raise ValueError(f"role {speaker!r} is none of system, user, assistant")
-    return Message(_SPEAKERS[speaker], _string(turn, "value" if shared else "content"))
-
-
-def _string(row: Mapping[str, Any], column: str) -> str:
-    value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
-        what = "missing" if column not in row else "empty" if value is None or value == "" else "not text"
-        if isinstance(value, str) and value:
-            what = "empty"
-        raise ValueError(f"{column!r} is {what}")
-    return value.strip()
-
-
 def _label(row: Mapping[str, Any], column: str) -> str:
     """A label is a word or a whole number."""
     value = row.get(column)
-    return str(value) if isinstance(value, int) else _string(row, column)
+    return str(value) if isinstance(value, int) else string_in(row, column)
 
 
 def _listed(columns: Iterable[str]) -> str:

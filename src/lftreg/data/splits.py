@@ -32,6 +32,16 @@ def key_of(example: Example) -> str:
     return hashlib.sha256(first.encode()).hexdigest()[:16]
 
 
+def chosen_by_hash(example: Example, share: float) -> bool:
+    """Whether a row is in a share of all rows: it follows from the row alone, wherever it stands."""
+    said = [
+        [[m.role, m.content, [[c.name, c.arguments] for c in m.calls]] for m in example.messages],
+        [example.text, example.label, example.tools],
+    ]
+    digest = hashlib.sha256(json.dumps(["share", *said]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
 def place_rows(keys: Sequence[str], remembered: Places) -> dict[str, Split]:
     """A split for every key. What is remembered stays; nothing but train may be empty where that can be."""
     places = {key: remembered.get(key) or _by_hash(key) for key in keys}

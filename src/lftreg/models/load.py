@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData, UsageError
@@ -121,26 +122,36 @@ def load_chat(base: FoundBase) -> Chat:
 
 def load_tokenizer(base: FoundBase) -> Any:
     """The tokenizer of a base. Raises InvalidData without a fast one."""
+    return folder_tokenizer(base.folder, base.record.id, code=base.code)
+
+
+def folder_tokenizer(folder: Path, name: str, *, code: bool = False) -> Any:
+    """The tokenizer in a base's folder, of whose weights nothing need be known; see `load_tokenizer`."""
     _quiet()
     import transformers
 
     hint = "the folder needs a tokenizer.json; AutoTokenizer(...).save_pretrained(FOLDER) writes one"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            base.folder, local_files_only=True, trust_remote_code=base.code
+            folder, local_files_only=True, trust_remote_code=code
         )
     except (*UNREADABLE, ImportError) as error:
         raise InvalidData(
-            f"base {base.record.id!r} has no tokenizer that can be read", hint, code="no-tokenizer"
+            f"base {name!r} has no tokenizer that can be read", hint, code="no-tokenizer"
         ) from error
     if not getattr(tokenizer, "is_fast", False):
-        raise InvalidData(f"base {base.record.id!r} has no fast tokenizer", hint, code="no-fast-tokenizer")
+        raise InvalidData(f"base {name!r} has no fast tokenizer", hint, code="no-fast-tokenizer")
     return tokenizer
 
 
 def stop_ids(base: FoundBase) -> list[int]:
     """The ids that end an answer, beside the tokenizer's own."""
-    path = base.folder / "generation_config.json"
+    return folder_stop_ids(base.folder)
+
+
+def folder_stop_ids(folder: Path) -> list[int]:
+    """The ids that end an answer, by a base's folder alone."""
+    path = folder / "generation_config.json"
     if not path.is_file():
         return []
     stop = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")

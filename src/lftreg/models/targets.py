@@ -48,11 +48,18 @@ class Module:
 def list_modules(
     config: Mapping[str, Any], task: Task | None = None, code: Path | None = None
 ) -> list[Module]:
-    """All modules of the model that a `config.json` describes. Reads no weights, takes no memory.
+    """All modules of the model that a `config.json` describes. Takes and raises what `empty_model` does."""
+    return modules_of(empty_model(config, task, code))
+
+
+def empty_model(
+    config: Mapping[str, Any], task: Task | None = None, code: Path | None = None, **options: Any
+) -> Any:
+    """The model that a `config.json` describes, on the meta device. Reads no weights, takes no memory.
 
     `task` is the model's own where it is left out. `code` is the folder of a base whose own Python
-    is trusted to build it. Raises InvalidData for a configuration that transformers cannot build
-    such a model from.
+    is trusted to build it. `options` are further settings of the configuration, such as its `dtype`. Raises
+    InvalidData for a configuration that transformers cannot build such a model from.
     """
     import torch
     import transformers
@@ -61,14 +68,14 @@ def list_modules(
     settings = {key: value for key, value in config.items() if key != "model_type"}
     try:
         if code is None:
-            built = transformers.AutoConfig.for_model(config["model_type"], **settings)
+            built = transformers.AutoConfig.for_model(config["model_type"], **(settings | options))
         else:
             built = transformers.AutoConfig.from_pretrained(
-                code, trust_remote_code=True, local_files_only=True
+                code, trust_remote_code=True, local_files_only=True, **options
             )
         with torch.device("meta"):
             loader = getattr(transformers, task.loader)
-            model = loader.from_config(built, trust_remote_code=code is not None)
+            return loader.from_config(built, trust_remote_code=code is not None)
     except Exception as error:  # transformers checks little: a bad config fails anywhere
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InvalidData(
@@ -76,7 +83,6 @@ def list_modules(
             f"choose a base that transformers loads with {task.loader}",
             code="unknown-model",
         ) from error
-    return modules_of(model)
 
 
 def modules_of(model: Any) -> list[Module]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
-from lftreg.models.chat import Chat
+from lftreg.models.chat import Chat, Segment
 from lftreg.objectives.layout import Layout, lay_out
 from lftreg.objectives.rows import IGNORED, Row, Rows, within
 from lftreg.objectives.tokens import OfTokens
@@ -44,17 +44,18 @@ class Causal(OfTokens):
         """Rows that are each proven to teach an answer and where it ends."""
         rows: list[Row] = []
         for number, example in enumerate(examples, start=1):
-            where = f"{split} row {number}"
+            where = example.origin or f"{split} row {number}"
             if example.text and example.label is None:
                 rows += _pieces(example.text, self.chat, limit, number)
                 continue
             messages = example.messages or _as_conversation(example)
-            if not all(m.content.strip() for m in messages if m.role == "assistant"):
+            if not all(m.content.strip() or m.calls for m in messages if m.role == "assistant"):
                 raise InvalidData(
                     f"{where} has no answer to learn from", "give it a response", code="empty-answer"
                 )
-            rows.append(_row(messages, self.chat, number))
-            _prove(rows[-1], self.chat, where)
+            for row in _rows(messages, example.tools, self.chat, where, number):
+                _prove(row, self.chat, where)
+                rows.append(row)
         return within(rows, limit, split)
 
     def each_pass(self, rows: Sequence[Row], seed: int) -> Sequence[Row]:
@@ -127,10 +128,18 @@ def _pieces(text: str, chat: Chat, limit: int, number: int) -> list[Row]:
     return [Row(piece, (IGNORED, *piece[1:]), number) for piece in cut if len(piece) > 1]
 
 
-def _row(messages: Sequence[Message], chat: Chat, number: int) -> Row:
+def _rows(messages: Sequence[Message], tools: str, chat: Chat, where: str, number: int) -> list[Row]:
+    """A conversation as one row, or as one for each of its answers under a template that rewrites earlier turns."""
+    try:
+        return [_row(segments, number) for segments in chat.learned(messages, tools)]
+    except InvalidData as error:
+        raise InvalidData(f"{where}: {error.message}", error.hint, code=error.code) from error
+
+
+def _row(segments: Sequence[Segment], number: int) -> Row:
     ids: list[int] = []
     labels: list[int] = []
-    for segment in chat.segments(messages):
+    for segment in segments:
         ids += segment.ids
         labels += segment.ids if segment.supervised else [IGNORED] * len(segment.ids)
     return Row(tuple(ids), tuple(labels), number)

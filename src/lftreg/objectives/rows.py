@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lftreg.errors import InvalidData
-from lftreg.plugins.types import Example, Split
+from lftreg.plugins.types import Example, Message, Split
 
 IGNORED = -100  # a label that the loss passes over, as in torch's cross_entropy
 
@@ -75,12 +75,21 @@ def data_digest(splits: Mapping[Split, Sequence[Example]]) -> str:
     digest = hashlib.sha256()
     for split in sorted(splits):
         for example in splits[split]:
-            said: list[object] = [[message.role, message.content] for message in example.messages]
+            said: list[object] = [_said(message) for message in example.messages]
+            if example.tools:
+                said.append(["tools", example.tools])
             if not said:
                 said = [example.text, example.label]
             digest.update(json.dumps([split, said], ensure_ascii=False).encode())
             digest.update(b"\n")
     return digest.hexdigest()
+
+
+def _said(message: Message) -> list[object]:
+    """A turn as it is hashed: what few turns have is written where they have it, so others hash as ever."""
+    calls = [[call.name, call.arguments, call.id] for call in message.calls]
+    more = [calls, message.name, message.call]
+    return [message.role, message.content, *(more if any(more) else ())]
 
 
 def batches(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:

@@ -152,7 +152,7 @@ def _conversation_problem(messages: Any) -> str | None:
             return f"its messages hold a {type(message).__name__}, not a Message"
         if message.role not in _ROLES:
             return f"role {message.role!r} is none of {', '.join(_ROLES)}"
-        if not isinstance(message.content, str) or not message.content.strip():
+        if not isinstance(message.content, str) or not (message.content.strip() or message.calls):
             return f"its {message.role} turn has no text"
     roles = [message.role for message in messages]
     if roles[-1] != "assistant":

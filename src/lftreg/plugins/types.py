@@ -6,18 +6,34 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Need = Literal["several-parents", "equal-ranks"]
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that an assistant wants run; `arguments` is a JSON object, as text."""
+
+    name: str
+    arguments: str = "{}"
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    An assistant's turn may hold `calls`, and then no content; a tool's turn may say by `name` which
+    function it is from, and by `call` which call it answers.
+    """
 
     role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +42,8 @@ class Example:
 
     Of a conversation the assistant's turns are learned; of a text with a label the label; of a bare
     text all of it. `fact` groups the rows that ask for the same thing; `seen` is False on test rows
-    whose fact is in no training row.
+    whose fact is in no training row. `tools` are the functions that the assistant may call, as a JSON
+    list of their schemas; `origin` is where a row was read, for messages, and is no part of it.
     """
 
     messages: tuple[Message, ...] = ()
@@ -34,6 +51,8 @@ class Example:
     seen: bool = True
     text: str = ""
     label: str | None = None
+    tools: str = ""
+    origin: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def pair(cls, prompt: str, response: str, *, fact: str | None = None, seen: bool = True) -> Example:

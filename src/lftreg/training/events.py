@@ -59,9 +59,13 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """Somebody wishes that the run ends: it does so after this step. Told from within a signal's handler."""
+    """Somebody wishes that the run ends: it does so after this step. Told from within a signal's handler.
+
+    `again` says whether a second signal ends it at once.
+    """
 
     signal: int
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True)

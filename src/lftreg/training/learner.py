@@ -2,8 +2,9 @@
 
 Several processes share the rows of every batch. Gradients are added up once a step, in one exchange over
 accelerate's process group: an adapter is small, and a process that runs out of memory can so be
-waited for, which DDP's exchange inside the backward pass does not allow. Under FSDP the model's parts are
-accelerate's to move.
+waited for, which DDP's exchange inside the backward pass does not allow. Under FSDP the frozen base is shared out,
+and the adapter stays whole in every process, so that all of this holds there too; but a step that one process cannot
+take cannot be tried again, as the others already wait for its part of the base.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
+from lftreg.models.fresh import checkpoint_gradients
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
@@ -50,6 +52,7 @@ class Learner:
         self.micro = settings.batch_size
         self.checkpointing = settings.gradient_checkpointing
         self._proven = False
+        self.shared_out = accelerator.distributed_type.value == "FSDP"
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parameters = list(self.named.values())
         optimizer = torch.optim.AdamW(
@@ -101,12 +104,12 @@ class Learner:
         totals = [0.0, 0.0]
         counted = False
         at = 2 * self.micro
-        for part in self._mine(sorted(rows, key=lambda row: len(row.ids)), at):
+        for part, weight in self._mine(sorted(rows, key=lambda row: len(row.ids)), at):
             if stop and self.accelerator.num_processes == 1:
                 raise Stopped
             for loss, right in self._judged(part):
-                totals[0] += loss
-                totals[1] += right or 0.0
+                totals[0] += loss * weight
+                totals[1] += (right or 0.0) * weight
                 counted = counted or right is not None
         self.judge.train()
         loss, right = self._sum(totals)
@@ -151,13 +154,13 @@ class Learner:
         ran_out = False
         try:
             for batch in group:
-                for part in self._mine(batch, self.micro):
+                for part, weight in self._mine(batch, self.micro):
                     with self._autocast():
-                        loss = self.judge(part)[0] / learned
+                        loss = self.judge(part)[0] * (weight / learned)
                     self.accelerator.backward(loss)
                     total = total + loss.detach()
         except Exception as error:
-            if not memory.ran_out(error):
+            if self.shared_out or not memory.ran_out(error):
                 raise
             ran_out = True  # the exception holds the step's tensors: it has to go before the next try
         if self.accelerator.num_processes == 1:
@@ -202,7 +205,7 @@ class Learner:
                 yield float(loss), None if right is None else float(right)
                 return
         except Exception as error:
-            if not memory.ran_out(error):
+            if self.shared_out or not memory.ran_out(error):
                 raise
             if len(rows) == 1:
                 raise memory.OutOfMemory(
@@ -233,11 +236,17 @@ class Learner:
             f"try a smaller learning rate than {self.settings.lr:g}, or --dtype float32",
         )
 
-    def _mine(self, rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
-        """This process's share of some rows, so many at once."""
-        mine = rows[self.accelerator.process_index :: self.accelerator.num_processes]
-        for start in range(0, len(mine), size):
-            yield mine[start : start + size]
+    def _mine(self, rows: Sequence[Row], size: int) -> Iterator[tuple[Sequence[Row], float]]:
+        """This process's share of some rows, so many at once, and how much they count.
+
+        Where the base is shared out all processes have to call it equally often: whoever has no rows left takes
+        one that does not count.
+        """
+        processes = self.accelerator.num_processes
+        mine = rows[self.accelerator.process_index :: processes]
+        for start in range(0, -(-len(rows) // processes) if self.shared_out else len(mine), size):
+            part = mine[start : start + size]
+            yield (part, 1.0) if part else (rows[:1], 0.0)
 
     def _sum(self, figures: list[float]) -> list[float]:
         """Figures added up over all processes."""
@@ -257,21 +266,13 @@ class Learner:
         return torch.autocast("cuda", torch.bfloat16)
 
 
-def checkpoint_gradients(model: Any) -> None:
-    """Gradient checkpointing of a base with an adapter.
-
-    Without gradients of its inputs a frozen base would pass none through its first checkpoint, and the
-    factors would stay as they are.
-    """
-    model.enable_input_require_grads()
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-
 def _judge_of(model: Any, objective: Objective) -> Any:
     """A module that maps rows to their summed loss, so that what wraps models can wrap this."""
     from torch import nn
 
     class Judge(nn.Module):
+        _no_split_modules = getattr(model.get_base_model(), "_no_split_modules", None)  # FSDP asks for it
+
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -284,7 +285,9 @@ def _judge_of(model: Any, objective: Objective) -> Any:
 
 def _prepared(judge: Any, optimizer: Any, accelerator: Any) -> tuple[Any, Any]:
     """Wrapped by accelerate where the base itself is shared out (FSDP), as they are elsewhere."""
-    if accelerator.distributed_type.value == "FSDP":
-        prepared: tuple[Any, Any] = accelerator.prepare(judge, optimizer)
-        return prepared
-    return judge, optimizer
+    if accelerator.distributed_type.value != "FSDP":
+        return judge, optimizer
+    whole = [m for m in judge.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
+    accelerator.state.fsdp_plugin.ignored_modules = whole
+    prepared: tuple[Any, Any] = accelerator.prepare(judge, optimizer)
+    return prepared

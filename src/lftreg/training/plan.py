@@ -9,7 +9,7 @@ from typing import Any
 from lftreg.errors import InvalidData, UsageError
 from lftreg.models.base import FoundBase, find_base
 from lftreg.models.load import load_tokenizer, stop_ids
-from lftreg.models.targets import list_modules, resolve_targets
+from lftreg.models.targets import Module, list_modules, resolve_targets
 from lftreg.models.tasks import CAUSAL, CLASSIFY, Task, length_limit, training_task, unit_of
 from lftreg.objectives import Objective, make_objective
 from lftreg.objectives.classify import labels_of
@@ -39,6 +39,7 @@ class Plan:
     objective: Objective
     settings: Settings
     targets: tuple[str, ...]
+    modules: tuple[Module, ...]
     rows: Mapping[Split, Rows]
     data_digest: str
     notes: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ def make_plan(
         objective=objective,
         settings=settings,
         targets=targets,
+        modules=tuple(modules),
         rows=rows,
         data_digest=data_digest(examples),
         notes=tuple(notes),

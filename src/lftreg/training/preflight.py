@@ -1,7 +1,8 @@
 """What has to hold before step 1, and would else only show as a poor adapter, or not at all.
 
 That each row keeps something to learn and ends where it should is proven where rows are made (objectives), that a
-target is in every layer where targets are read (models.targets).
+target is in every layer where targets are read (models.targets), that nothing but the adapter is trained where it is
+attached (models.fresh).
 """
 
 from __future__ import annotations
@@ -34,16 +35,6 @@ def check_ids(rows: Mapping[Split, Rows], config: Mapping[str, Any], base: str) 
                     "its tokenizer and its weights do not belong together",
                     code="token-out-of-range",
                 )
-
-
-def check_trainable(model: Any) -> None:
-    """Only the adapter is trained, and there is one. Raises LftregError that names what else would be."""
-    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    strays = [name for name in trained if not any(part in name for part in OWN)]
-    if strays:
-        raise LftregError(f"{strays[0]} would be trained too, and is no part of the adapter", code="stray")
-    if not trained:
-        raise LftregError("nothing of this adapter would be trained", code="nothing-trainable")
 
 
 def check_gradients(model: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from lftreg import __version__
 from lftreg.errors import InvalidData, LftregError
 from lftreg.models.configs import plain_config
+from lftreg.models.fresh import add_adapter
 from lftreg.models.load import Loaded, load_base
 from lftreg.models.tasks import LABELS
 from lftreg.plugins.host import Host
@@ -22,7 +23,6 @@ from lftreg.plugins.types import Domain
 from lftreg.registry import Draft, Registry, Run, Version
 from lftreg.tensors import settle_header
 from lftreg.training import samples
-from lftreg.training.adapter import attach_adapter
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.curve import CURVE, draw
 from lftreg.training.events import Listener, Stopping
@@ -30,7 +30,7 @@ from lftreg.training.loop import fit
 from lftreg.training.losses import LOSSES, Losses
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.plan import Plan, make_plan
-from lftreg.training.preflight import check_trainable, packs_apart
+from lftreg.training.preflight import packs_apart
 from lftreg.training.processes import by_first, make_accelerator
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.state import Fitted
@@ -164,8 +164,8 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     loaded = load_base(
         plan.base, settings.dtype, task=plan.task, labels=plan.labels, quantize=settings.quantize
     )
-    model = attach_adapter(loaded, plan)
-    check_trainable(model)
+    torch.manual_seed(settings.seed)
+    model = _with_adapter(loaded, plan)
     rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
     if settings.packing and not packs_apart(plan.objective, model, rows):
         raise InvalidData(
@@ -175,7 +175,12 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
         )
     asked = samples.questions(plan)
     before = _before(run, model, loaded, asked)
-    with stopping(lambda number: listen(Stopping(number))) as stop, noisy_embeddings(model, settings.neftune):
+    patient = accelerator.num_processes > 1
+
+    def stopped(number: int) -> None:
+        listen(Stopping(number, again=not patient))
+
+    with stopping(stopped, patient) as stop, noisy_embeddings(model, settings.neftune):
         fitted = fit(
             model, plan.objective, rows, validation, settings, listen,
             accelerator=accelerator, keeper=Keeper(run.path, save_every), stop=stop,
@@ -185,6 +190,22 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     after = samples.answers(model, loaded, asked)
     config = plain_config(model.peft_config["default"], plan.base.record.id)
     return _Outcome(fitted, config, samples.together(asked, before, after))
+
+
+def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
+    """The base with fresh factors; only they require a gradient."""
+    settings = plan.settings
+    assert settings.alpha is not None
+    return add_adapter(
+        loaded.model,
+        plan.task,
+        plan.targets,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        dropout=settings.dropout,
+        heads=loaded.fresh,
+        gradient_checkpointing=settings.gradient_checkpointing,
+    )
 
 
 def _before(run: RunFolder, model: Any, loaded: Loaded, asked: Sequence[Any]) -> list[str]:

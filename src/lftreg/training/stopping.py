@@ -22,11 +22,12 @@ class Stop:
 
 
 @contextmanager
-def stopping(tell: Callable[[int], None] = lambda number: None) -> Iterator[Stop]:
+def stopping(tell: Callable[[int], None] = lambda number: None, patient: bool = False) -> Iterator[Stop]:
     """Within, the first Ctrl-C or SIGTERM is only noted; the second one ends the process as ever.
 
-    `tell` hears of the first one, within the signal's handler. Python lets only the main thread take signals:
-    elsewhere nothing changes.
+    `tell` hears of it within the signal's handler. Python lets only the main thread take signals: elsewhere
+    nothing changes. With `patient` a second signal is noted too: a launcher hands on the Ctrl-C that its
+    children have heard themselves.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -36,9 +37,11 @@ def stopping(tell: Callable[[int], None] = lambda number: None) -> Iterator[Stop
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.signal = number
+        tell(number)
+        if patient:
+            return
         for each, handler in before.items():
             signal.signal(each, handler if handler is not None else signal.SIG_DFL)
-        tell(number)
 
     for number in SIGNALS:
         if before[number] is not signal.SIG_IGN:  # a background shell's wish to be left alone

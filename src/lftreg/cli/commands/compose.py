@@ -13,7 +13,7 @@ import click
 
 from lftreg.cli import documents
 from lftreg.cli.command import define
-from lftreg.cli.complete import METHOD, REF
+from lftreg.cli.complete import DATA, METHOD, REF
 from lftreg.cli.context import Context
 from lftreg.cli.fitting import attachment, find_weights
 from lftreg.cli.tables import print_fields, short, size
@@ -103,9 +103,9 @@ class _Rank(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     "--fit",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Find the weights on data, and judge them on rows held out; repeatable.",
+    type=DATA,
+    metavar="FILE[:WEIGHT]",
+    help="Find the weights on data, and judge them on rows held out; what `lftreg train --data` takes; repeatable.",
 )
 @click.option(
     "--fit-per",

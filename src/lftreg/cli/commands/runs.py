@@ -27,9 +27,9 @@ STATUSES = ("running", "interrupted", "failed", "done")
     "--limit", type=int, default=20, show_default=True, metavar="N", help="At most so many, 0 for all."
 )
 def command(context: Context, status: str | None, limit: int) -> None:
-    """List training runs, the newest first: running, interrupted, failed and done.
+    """List training runs: running, interrupted, failed, done.
 
-    `lftreg train --resume` goes on with the newest one that was interrupted.
+    The newest is the first. `lftreg train --resume` goes on with the newest one that was interrupted.
     """
     from lftreg.training.runs import Runs
 

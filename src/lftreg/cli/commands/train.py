@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents, run_report
+from lftreg.cli import documents, launching, run_report
 from lftreg.cli.command import define
+from lftreg.cli.complete import DATA
 from lftreg.cli.context import Context
 from lftreg.cli.options import MAP, QUANTIZE, TRUST
 from lftreg.cli.tables import count, print_fields, short, size
-from lftreg.errors import UsageError
+from lftreg.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Rows as .jsonl, .json, .csv, .tsv or .parquet; repeatable.",
+    type=DATA,
+    metavar="FILE[:WEIGHT]",
+    help="A file of rows, a folder of texts or of files, or hub:org/name; a weight of 2 shows its rows twice a pass; "
+    "repeatable.",
 )
 @MAP
 @click.option("--name", metavar="NAME", help="Name of the adapter; the domain's or the file's if left out.")
@@ -103,11 +105,21 @@ if TYPE_CHECKING:
     type=click.Choice(["tensorboard", "wandb", "mlflow"]),
     help="Tell the run to a tracker as well; repeatable.",
 )
+@click.option(
+    "--gpus", type=int, metavar="N", help="Spread the rows of every step over N GPUs: the same steps, sooner."
+)
+@click.option("--processes", type=int, metavar="N", help="The same on CPUs, in N processes.")
+@click.option(
+    "--accelerate-config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file of `accelerate config`, for FSDP or several machines.",
+)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 def command(
     context: Context,
     domains: Sequence[str],
-    data: Sequence[Path],
+    data: Sequence[str],
     mapping: Sequence[str],
     name: str | None,
     base: str | None,
@@ -116,6 +128,9 @@ def command(
     resume: bool,
     save_every: int | None,
     log_to: Sequence[str],
+    gpus: int | None,
+    processes: int | None,
+    accelerate_config: Path | None,
     **options: Any,
 ) -> None:
     """Train an adapter on a domain or on your own data.
@@ -129,6 +144,9 @@ def command(
         from lftreg.training.trackers import check_trackers
 
         check_trackers(log_to)
+    if (gpus or processes or accelerate_config) and not dry_run and not launching.launched():
+        launching.launch(gpus, processes, accelerate_config)
+        return
     run = partial(_run, context, save_every, log_to)
     if resume:
         from lftreg.cli import resuming
@@ -141,7 +159,18 @@ def command(
     if dry_run:
         _show_plans(context, [_plan(context, source, name, asked) for source in sources])
         return
-    _tell(context, [run(_plan(context, source, name, asked)) for source in sources])
+    _tell(
+        context, [_checked(context, source, run(_plan(context, source, name, asked))) for source in sources]
+    )
+
+
+def _checked(context: Context, source: Source, version: Version) -> Version:
+    """A version, and a warning where a file was changed while it was trained."""
+    for changed in source.changed():
+        context.out.warn(
+            f"{changed} was changed meanwhile; {version.ref} was trained on what stood there at the beginning"
+        )
+    return version
 
 
 def _tell(context: Context, versions: Sequence[Version]) -> None:
@@ -166,34 +195,47 @@ def _tell(context: Context, versions: Sequence[Version]) -> None:
     context.out.next(f'lftreg generate {versions[-1].name} "..."')
 
 
+@dataclass(frozen=True)
+class Source:
+    """What is trained on, how another process finds it again, and which of its files have changed since."""
+
+    domain: Domain
+    found: dict[str, Any]
+    changed: Callable[[], list[str]] = list
+
+
 def _sources(
-    context: Context, domains: Sequence[str], data: Sequence[Path], mapping: Sequence[str], name: str | None
-) -> list[tuple[Domain, dict[str, Any]]]:
-    """What to train on: domains by name, or files as one domain; and how to find it again."""
+    context: Context, domains: Sequence[str], data: Sequence[str], mapping: Sequence[str], name: str | None
+) -> list[Source]:
+    """What to train on: domains by name, or files as one domain."""
     if bool(domains) == bool(data):
         what = "both a domain and --data" if data else "nothing to train on"
         raise UsageError(
             what, "lftreg train customer_support, or lftreg train --data FILE; `lftreg domains` lists them"
         )
     if data:
-        from lftreg.cli.own_data import read_own
+        from lftreg.cli.own_data import lasting, read_own
 
-        found = {"data": [str(path.absolute()) for path in data], "map": list(mapping)}
-        return [(read_own(context, data, mapping, name).domain, found)]
+        own = read_own(context, data, mapping, name)
+        return [Source(own.domain, {"data": lasting(data), "map": list(mapping)}, own.changed)]
     if mapping:
         raise UsageError("--map tells the columns of --data", "a domain has none")
     if name is not None and len(domains) > 1:
         raise UsageError("one --name for several domains", "train them one by one, or leave --name out")
-    return [(context.host.domain(domain), {"domain": domain}) for domain in domains]
+    try:
+        return [Source(context.host.domain(domain), {"domain": domain}) for domain in domains]
+    except NotFound as error:
+        from lftreg.cli.own_data import hint_at_data
+
+        raise hint_at_data(domains, error) from error
 
 
-def _plan(
-    context: Context, source: tuple[Domain, dict[str, Any]], name: str | None, asked: dict[str, Any]
-) -> Plan:
+def _plan(context: Context, source: Source, name: str | None, asked: dict[str, Any]) -> Plan:
     from lftreg.training import make_plan
 
-    domain, found = source
-    return make_plan(domain, name=name, registry=context.registry, host=context.host, source=found, **asked)
+    return make_plan(
+        source.domain, name=name, registry=context.registry, host=context.host, source=source.found, **asked
+    )
 
 
 def _run(

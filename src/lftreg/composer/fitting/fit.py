@@ -100,7 +100,7 @@ class _Data:
 
 def fit_weights(
     parents: Sequence[str],
-    files: Sequence[Path],
+    files: Sequence[str | Path],
     *,
     per: Literal["adapter", "layer"] = "adapter",
     columns: Mapping[str, str] | None = None,
@@ -237,12 +237,13 @@ def _task(plan: Plan, base: FoundBase, registry: Registry) -> Task:
 
 
 def _examples(
-    files: Sequence[Path], columns: Mapping[str, str] | None, task: Task, seed: int, steps: int
+    files: Sequence[str | Path], columns: Mapping[str, str] | None, task: Task, seed: int, steps: int
 ) -> dict[Split, list[Example]]:
     """The rows of each split that will be used: no more than the steps can see."""
     if not files:
         raise UsageError("no file to fit the weights on", "--fit FILE", code="no-file")
-    examples = read_data(files, columns=columns).examples
+    data = read_data(files, columns=columns)
+    examples = {**data.examples, "train": tuple(data.domain.build("train", seed))}  # as often as weights say
     if not examples["test"]:
         raise InvalidData(
             "no row falls to test, so nothing could tell whether the weights are worth having",

@@ -1,0 +1,136 @@
+"""What a run will take: memory, time and money, foretold from the plan alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lftreg.budget import memory, time
+from lftreg.budget.devices import Device, find
+from lftreg.errors import LftregError, NotFound
+from lftreg.models.tasks import CAUSAL
+from lftreg.objectives.layout import pack
+from lftreg.objectives.rows import Row
+from lftreg.training.loop import validation_interval
+from lftreg.training.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """`device` is None where nothing is known of this machine's GPU; what cannot be foretold is None, `why` says so."""
+
+    device: Device | None
+    memory: memory.Memory | None = None
+    cost: time.Cost | None = None
+    why: str | None = None
+
+    @property
+    def fits(self) -> bool | None:
+        if self.memory is None or self.device is None:
+            return None
+        return memory.fits(self.memory, self.device)
+
+
+def foresee(
+    plan: Plan, device: str | None = None, *, price_per_hour: float | None = None, processes: int = 1
+) -> Forecast:
+    """The worst step of a plan, and all of its steps, on a device by name, or on this machine.
+
+    Reads no weights and needs no GPU. Raises NotFound for a device that is named and not known.
+    """
+    try:
+        found = find(device)
+    except NotFound as error:
+        if device is not None:
+            raise
+        return Forecast(None, why=error.message)
+    dtype = plan.settings.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if found.gpu else "float32"
+    try:
+        taken = _memory(plan, found, dtype, processes)
+    except LftregError as error:
+        return Forecast(found, None, _cost(plan, found, dtype, price_per_hour, processes), error.message)
+    return Forecast(found, taken, _cost(plan, found, dtype, price_per_hour, processes))
+
+
+def _memory(plan: Plan, device: Device, dtype: str, processes: int) -> memory.Memory:
+    settings, objective = plan.settings, plan.objective
+    recipe = memory.Recipe(
+        plan.base.config,
+        plan.targets,
+        settings.rank,
+        task=plan.task,
+        dtype=dtype,
+        quantize=settings.quantize,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        dropout=settings.dropout,
+        labels=len(plan.labels),
+        code=plan.base.folder if plan.base.code else None,
+    )
+    rows = -(-settings.batch_size // processes)
+    worst = longest(objective.each_pass(plan.rows["train"].rows, settings.seed), rows)
+    held_out = longest(objective.held_out(plan.rows["validation"].rows), 2 * rows)
+    return memory.estimate(
+        recipe,
+        lambda model: objective.loss_sum(model, worst),
+        validation=lambda model: objective.loss_sum(model, held_out),
+        gpu=device.gpu,
+    )
+
+
+def _cost(plan: Plan, device: Device, dtype: str, price: float | None, processes: int) -> time.Cost:
+    settings = plan.settings
+    assert settings.max_steps is not None
+    train, validation = plan.rows["train"].rows, plan.rows["validation"].rows
+    steps_a_pass = -(-len(train) // (settings.batch_size * settings.accumulate))
+    passes = settings.max_steps / steps_a_pass
+    validations = 1 + settings.max_steps // validation_interval(settings.max_steps, steps_a_pass)
+    foretold = time.estimate(
+        time.work_of(plan.modules, plan.base.config, plan.targets, settings.rank),
+        device,
+        tokens=round(passes * _tokens(plan, train)),
+        length=sum(len(row.ids) for row in train) / len(train),
+        batches=settings.max_steps * settings.accumulate,
+        learned=round(passes * sum(row.learned for row in train)) if plan.task is CAUSAL else None,
+        validated=validations * sum(len(row.ids) for row in validation),
+        dtype=dtype,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        price_per_hour=price,
+    )
+    return replace(
+        foretold, seconds=foretold.seconds / processes
+    )  # so many devices, each for so much less time
+
+
+def longest(rows: Sequence[Row], count: int) -> list[Row]:
+    """The rows that a batch is largest with."""
+    return sorted(rows, key=lambda row: -row.length)[:count]
+
+
+def _tokens(plan: Plan, rows: Sequence[Row]) -> int:
+    """The tokens of a pass; rows of like length go together, so little is filled up."""
+    if plan.settings.packing:
+        room = max(row.length for row in rows)
+        return len(pack(rows, room)) * room
+    return sum(len(row.ids) for row in rows)
+
+
+def as_document(found: Forecast) -> dict[str, Any]:
+    """A forecast for scripts: bytes, seconds, US dollars."""
+    taken, cost = found.memory, found.cost
+    return {
+        "device": None if found.device is None else found.device.name,
+        "memory": None
+        if taken is None
+        else {
+            "peak": taken.peak, "base": taken.base, "adapter": taken.adapter, "optimizer": taken.optimizer,
+            "gradients": taken.gradients, "activations": taken.activations, "workspace": taken.workspace,
+        },
+        "fits": found.fits,
+        "seconds": None if cost is None else round(cost.seconds, 1),
+        "flops": None if cost is None else cost.flops,
+        "usd": None if cost is None or cost.dollars is None else round(cost.dollars, 4),
+        "why": found.why,
+    }  # fmt: skip
