@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WIDEST = 100  # columns of the bar
 MARGIN = 15  # columns of the names
-TABLE_ROWS = 9  # rows that are not the chart's
+TABLE_ROWS = 12  # rows that are not the chart's: the table, and what was said before it
 
 
 @contextmanager
