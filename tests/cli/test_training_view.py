@@ -62,7 +62,7 @@ class Page:
 
     def hear(self, *heard: Any) -> Page:
         for event in heard:
-            self.view.hear(event, self.live)
+            self.view.hear(event)
         return self
 
     def text(self) -> str:
@@ -131,7 +131,8 @@ def test_a_window_that_becomes_narrower_leaves_nothing_behind() -> None:
 
 def test_sentences_stay_above_the_table() -> None:
     page = Page(80, 24)
-    page.hear(Shrunk(3, 4, True), Resumed(7, fallback=True), Warned("wandb failed"))
+    with page.live:
+        page.hear(Shrunk(3, 4, True), Resumed(7, fallback=True), Warned("wandb failed"))
     said = " ".join(ESCAPE.sub("", page.file.getvalue()).split())
     assert "memory ran out at step 3: tried again with 4 rows at once and gradient checkpointing" in said
     assert "goes on after step 7 (the newest checkpoint is damaged" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -36,9 +37,8 @@ def following(context: Context, plan: Plan) -> Iterator[Listener]:
         yield LinesView(Lines(console, clean(plan.name), steps)).hear
     else:
         view = TableView(clean(plan.name), steps)
-        live = make_live(console, view)
-        with live:
-            yield lambda event: view.hear(event, live)
+        with make_live(console, view):
+            yield view.hear
         if view.is_done and loss_chart.fits(console):
             console.print(view.chart(console.width - 1, loss_chart.HIGHEST), soft_wrap=True)
 
@@ -96,6 +96,7 @@ class TableView:
         from lftreg.training.speed import Speed
 
         self.widths: list[int] = []  # of the lines that were drawn last
+        self.sentences: deque[str] = deque()  # that are still to be said, above the table
         self._name, self._steps = name, steps
         self._last: Stepped | None = None
         self._mean, self._speed = RunningMean(steps), Speed()
@@ -109,7 +110,7 @@ class TableView:
     def is_done(self) -> bool:
         return bool(self._training) and not self._stopping
 
-    def hear(self, event: Event, live: Live) -> None:
+    def hear(self, event: Event) -> None:
         """Take in an event. Of a wish to stop, which comes from a signal's handler, only a note is made."""
         from lftreg.training import Stepped, Stopping, Validated
 
@@ -124,7 +125,7 @@ class TableView:
         elif isinstance(event, Stopping):
             self._stopping = event
         elif (text := told(event)) is not None:
-            live.console.print(text, soft_wrap=True, style="dim")
+            self.sentences.append(text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.segment import Segment
@@ -228,7 +229,10 @@ def _memory_name() -> str:
 
 
 def make_live(console: Console, view: TableView) -> Live:
-    """A live display that finds its own first line again after the window became narrower."""
+    """A live display that finds its own first line again after the window became narrower.
+
+    Whatever is drawn is drawn by `refresh`, which one thread at a time is in: sentences as well.
+    """
     from rich.control import Control
     from rich.live import Live
     from rich.segment import ControlType
@@ -241,6 +245,8 @@ def make_live(console: Console, view: TableView) -> Live:
                 console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
             for _ in range(more):
                 console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
+            while view.sentences:
+                console.print(view.sentences.popleft(), soft_wrap=True, style="dim")
             super().refresh()
 
     return Rewrapped(view, console=console, transient=True, refresh_per_second=4)
