@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests in two processes of one thread each: twice as fast as the other way round.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help demo test check fast lint types contracts docs site clean
+.PHONY: help demo test check fast soak lint types contracts docs site clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ check: $(READY) lint types contracts fast  ## what every commit passes, about a 
 
 fast: $(READY)
 	$(PYTEST) -q -m "not slow"
+
+soak: $(READY)  ## the long forms: fifty kills of a training run
+	LFTREG_KILLS=50 $(PYTEST) tests/training/test_resume.py tests/journeys/test_kill.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

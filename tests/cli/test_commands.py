@@ -74,7 +74,7 @@ def test_an_empty_registry_says_what_to_do(lftreg: Lftreg, home: Path) -> None:
 
 def test_show_tells_everything(lftreg: Lftreg, desk: Version) -> None:
     document = lftreg("show", "support", "--json").document
-    assert set(document) >= (ROW | MADE | {"files", "run", "recipe", "alpha"})
+    assert set(document) >= (ROW | MADE | {"files", "run", "recipe", "alpha", "samples", "memory", "cost"})
     assert document["base"] == {"id": "starter", "fingerprint": "ab" * 32}
     assert document["loss"] == {
         "train_first": 4.0, "train_last": 0.5, "validation_before": 3.9, "validation_after": 0.31,

@@ -108,6 +108,8 @@ def test_they_are_listed_verified_and_shown_with_their_curve(trained: tuple[Path
     assert rows["advisor_desk"]["kind"] == "composed"
     assert answer("verify", "--all", home=home)
     files = {file["name"] for file in answer("show", "customer_support", home=home)["files"]}
-    assert files == {"adapter_config.json", "adapter_model.safetensors", "loss.png"}
+    assert files == {
+        "adapter_config.json", "adapter_model.safetensors", "loss.png", "losses.json", "samples.json",
+    }  # fmt: skip
     registry = Registry(Home(home))
     assert registry.read(registry.get("customer_support"), "loss.png").startswith(b"\x89PNG")

@@ -42,12 +42,15 @@ def _plan(context: Context, run: RunFolder, options: Mapping[str, Any]) -> Plan:
     given = {key: value for key, value in options.items() if value is not None}
     base = given.pop("base", request.base)
     context.out.note(f"run {run.id}")
+    source = dict(request.source)
+    went_on = {key: source.pop(key) for key in ("continue_from", "replay") if key in source}
     return make_plan(
         _domain(context, run),
         name=request.name,
         registry=context.registry,
         host=context.host,
-        source=request.source,
+        source=source,
+        **went_on,
         **{"base": base, "trust_code": request.trust_code, **request.settings, **given},
     )
 

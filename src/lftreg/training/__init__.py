@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lftreg.training.events import Event, Resumed, Saved, Shrunk, Stepped, Validated
+from lftreg.training.events import Event, Resumed, Saved, Shrunk, Stepped, Stopping, Validated, Warned
 from lftreg.training.plan import Plan, make_plan
 from lftreg.training.run import run_plan, train
 from lftreg.training.runs import RunFolder, Runs
@@ -18,7 +18,9 @@ __all__ = [
     "Settings",
     "Shrunk",
     "Stepped",
+    "Stopping",
     "Validated",
+    "Warned",
     "make_plan",
     "run_plan",
     "train",

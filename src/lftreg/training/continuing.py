@@ -89,14 +89,17 @@ def check_parent(parent: Parent, fingerprint: str, task: Task, asked: Mapping[st
     ref = parent.version.ref
     if parent.version.base.fingerprint != fingerprint:
         raise Incompatible(
-            f"{ref} was made for base {parent.version.base.id!r}", f"give --base {parent.version.base.id}", code="different-base"
+            f"{ref} was made for base {parent.version.base.id!r}",
+            f"give --base {parent.version.base.id}",
+            code="different-base",
         )
     if task is CLASSIFY:
         raise Incompatible("a classifier cannot go on yet: its head is of its own labels", "train it anew")
     for name, value in parent.settings.items():
         if asked.get(name) not in (None, value):
             raise UsageError(
-                f"--{name} {asked[name]}, and {ref} has {value}", f"leave --{name} out: what goes on keeps its shape"
+                f"--{name} {asked[name]}, and {ref} has {value}",
+                f"leave --{name} out: what goes on keeps its shape",
             )
 
 
@@ -104,7 +107,9 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of the settings a parent's PEFT configuration has decided."""
     for key in ("use_dora", "rank_pattern", "alpha_pattern", "use_rslora", "modules_to_save"):
         if config.get(key):
-            raise Incompatible(f"an adapter with {key} cannot go on yet", "compose it, or train anew", code="not-plain")
+            raise Incompatible(
+                f"an adapter with {key} cannot go on yet", "compose it, or train anew", code="not-plain"
+            )
     targets = config["target_modules"]
     return {
         **{name: config[key] for name, key in SAME.items()},
@@ -120,7 +125,9 @@ def _examples(version: Version, registry: Registry, host: Host) -> dict[Split, t
     source = run.settings.get("source") or {"domain": version.domain}
     if "data" in source:
         held_out, _ = remembered_split(registry, version.name)
-        domain = read_data(source["data"], version.name, columns=_columns(source["map"]), remembered=held_out).domain
+        domain = read_data(
+            source["data"], version.name, columns=_columns(source["map"]), remembered=held_out
+        ).domain
     elif source.get("domain"):
         domain = host.domain(source["domain"])
     else:
@@ -128,7 +135,9 @@ def _examples(version: Version, registry: Registry, host: Host) -> dict[Split, t
     examples = {split: tuple(domain.build(split, run.seed)) for split in SPLITS}
     if data_digest(examples) != run.data_digest:
         raise InvalidData(
-            f"the data of {version.ref} is not what it was", "put it back, or leave --replay out", code="data-changed"
+            f"the data of {version.ref} is not what it was",
+            "put it back, or leave --replay out",
+            code="data-changed",
         )
     return examples
 

@@ -6,15 +6,16 @@ import io
 from collections.abc import Sequence
 
 from lftreg.training.events import Stepped, Validated
+from lftreg.training.losses import running_mean
 
 CURVE = "loss.png"
-INK, ACCENT, QUIET = "#8fa3b8", "#0b5cad", "#d9e0e8"
+INK, ACCENT, QUIET, GRID = "#7d8fa3", "#0b5cad", "#c9d3de", "#e4e9ef"
 
 
 def draw(
     title: str, steps: Sequence[Stepped], validations: Sequence[Validated], unit: str = "token"
 ) -> bytes:
-    """PNG bytes: training loss by step, its running mean, validation losses, the best one marked.
+    """PNG bytes: training loss by step, its running mean, validation losses, a ring around the best.
 
     `unit` is what the losses are counted by. The same losses give the same bytes.
     """
@@ -27,7 +28,7 @@ def draw(
     at = [s.step for s in steps]
     losses = [s.loss for s in steps]
     axes.plot(at, losses, color=QUIET, linewidth=1, label="training, each step")
-    axes.plot(at, _smooth(losses), color=INK, linewidth=1.6, label="training, running mean")
+    axes.plot(at, running_mean(losses), color=INK, linewidth=1.6, label="training, running mean")
     axes.plot(
         [v.step for v in validations],
         [v.loss for v in validations],
@@ -38,27 +39,17 @@ def draw(
         label="validation",
     )
     best = min(validations, key=lambda v: v.loss)
-    axes.annotate(
-        f"best {best.loss:.3f}", (best.step, best.loss), textcoords="offset points", xytext=(-6, 12),
-        ha="right", color=ACCENT,
+    axes.plot(
+        [best.step], [best.loss], color="white", marker="o", markersize=8, markeredgecolor=ACCENT,
+        markeredgewidth=1.6, linestyle="", label=f"best {best.loss:.3f} at step {best.step}",
     )  # fmt: skip
     axes.set(title=title, xlabel="optimizer step", ylabel=f"loss (nats a {unit})")
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=QUIET, linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.legend(frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
-
-
-def _smooth(values: Sequence[float], keep: float = 0.9) -> list[float]:
-    """Exponential running mean, without the bias towards its start."""
-    means: list[float] = []
-    total = weight = 0.0
-    for value in values:
-        total = keep * total + (1 - keep) * value
-        weight = keep * weight + (1 - keep)
-        means.append(total / weight)
-    return means

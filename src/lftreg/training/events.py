@@ -57,5 +57,23 @@ class Resumed:
     fallback: bool = False
 
 
-Event = Stepped | Validated | Shrunk | Saved | Resumed
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Somebody wishes that the run ends: it does so after this step. Told from within a signal's handler.
+
+    `again` says whether a second signal ends it at once.
+    """
+
+    signal: int
+    again: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something beside the run went wrong, which does not end it."""
+
+    text: str
+
+
+Event = Stepped | Validated | Shrunk | Saved | Resumed | Stopping | Warned
 Listener = Callable[[Event], None]

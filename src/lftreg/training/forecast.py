@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,6 +103,21 @@ def _cost(plan: Plan, device: Device, dtype: str, price: float | None, processes
     return replace(
         foretold, seconds=foretold.seconds / processes
     )  # so many devices, each for so much less time
+
+
+def money(seconds: float, price_per_hour: float | None, processes: int = 1) -> dict[str, Any] | None:
+    """What a run has cost: US dollars, by the price that is given or by that of this machine's GPU; or None."""
+    import torch
+
+    name = "cpu"
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        with contextlib.suppress(NotFound):
+            price_per_hour = find(None).price if price_per_hour is None else price_per_hour
+    if price_per_hour is None:
+        return None
+    usd = price_per_hour * processes * seconds / 3600
+    return {"usd": usd, "price_per_hour": price_per_hour, "device": name}
 
 
 def longest(rows: Sequence[Row], count: int) -> list[Row]:

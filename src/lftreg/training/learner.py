@@ -266,6 +266,13 @@ class Learner:
         return torch.autocast("cuda", torch.bfloat16)
 
 
+def loss_of(
+    model: Any, objective: Objective, rows: Sequence[Row], settings: Settings, accelerator: Any
+) -> float | None:
+    """Mean loss of a model on some rows, in nats a learned token; None where there are none."""
+    return Learner(model, objective, settings, accelerator).evaluate(rows)[0] if rows else None
+
+
 def _judge_of(model: Any, objective: Objective) -> Any:
     """A module that maps rows to their summed loss, so that what wraps models can wrap this."""
     from torch import nn

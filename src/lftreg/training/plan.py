@@ -13,11 +13,12 @@ from lftreg.models.targets import Module, list_modules, resolve_targets
 from lftreg.models.tasks import CAUSAL, CLASSIFY, Task, length_limit, training_task, unit_of, vocabulary_of
 from lftreg.objectives import Objective, make_objective
 from lftreg.objectives.classify import labels_of
-from lftreg.objectives.rows import Rows, check_ids, data_digest
+from lftreg.objectives.rows import Row, Rows, check_ids, data_digest
 from lftreg.plugins.check import refuse_shared
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Domain, Example, Split
 from lftreg.registry import Registry
+from lftreg.training.continuing import Parent, check_parent, find_parent, with_replay
 from lftreg.training.settings import Settings, settings_from
 
 CAUSAL_ONLY: dict[str, Any] = {"prompt_dropout": 0.0, "opening_weight": 1.0, "packing": False}
@@ -28,7 +29,7 @@ class Plan:
     """Everything that is decided before a weight is read.
 
     `source` says where the data comes from, so that a run can be taken up by another process: it is kept
-    as it is given.
+    as it is given. `old` are the rows that the `parent` of this run, if it has one, held out.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Plan:
     data_digest: str
     notes: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    parent: Parent | None = None
+    old: tuple[Row, ...] = ()
 
     @property
     def examples(self) -> dict[str, int]:
@@ -68,16 +71,27 @@ def make_plan(
     host: Host | None = None,
     trust_code: bool = False,
     source: Mapping[str, Any] | None = None,
+    continue_from: str | None = None,
+    replay: float | None = None,
     **options: Any,
 ) -> Plan:
-    """Read the data, tokenise it, choose settings and targets. Reads no weights, needs no GPU."""
+    """Read the data, tokenise it, choose settings and targets. Reads no weights, needs no GPU.
+
+    `continue_from` is a REF whose factors are trained on, `replay` the share of its rows that are seen again.
+    """
     host = host or Host()
     source = source or ({"domain": domain} if isinstance(domain, str) else {})
     origin = domain if isinstance(domain, Domain) else host.domain(domain)
     registry.check_name(name or origin.name)
+    parent = None if continue_from is None else find_parent(continue_from, replay, registry, host)
+    if parent is None and replay:
+        raise UsageError("--replay without --continue-from", "say which version to go on from")
+    if parent is not None:
+        origin = with_replay(origin, parent)
     found = find_base(base, registry, trust_code=trust_code)
     config = found.config
-    given = settings_from(options, origin.defaults)
+    decided = {} if parent is None else parent.settings
+    given = settings_from({**options, **decided}, origin.defaults)
     examples = _examples(origin, given.seed)
     if "domain" in source:  # files are looked at where they are read, a program may know what it does
         refuse_shared(origin.name, examples)
@@ -85,6 +99,8 @@ def make_plan(
     task = training_task(config, labelled=any(example.label is not None for example in everything))
     labels = labels_of(everything) if task is CLASSIFY else ()
     given = _that_apply(given, task, options)
+    if parent is not None:
+        check_parent(parent, found.record.fingerprint, task, options)
     limit = length_limit(config, given.max_length)
     tokenizer = load_tokenizer(found)
     objective = make_objective(
@@ -119,6 +135,8 @@ def make_plan(
         data_digest=data_digest(examples),
         notes=tuple(notes),
         source=source,
+        parent=parent,
+        old=objective.encode(parent.held_out, limit, "old").rows if parent and parent.held_out else (),
     )
 
 

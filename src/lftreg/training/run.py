@@ -27,17 +27,21 @@ from lftreg.tensors import settle_header
 from lftreg.training import samples
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.curve import CURVE, draw
-from lftreg.training.events import Listener
-from lftreg.training.learner import NotFinite
+from lftreg.training.events import Listener, Stopping
+from lftreg.training.forecast import money
+from lftreg.training.learner import NotFinite, loss_of
 from lftreg.training.loop import fit
+from lftreg.training.losses import LOSSES, Losses
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.plan import Plan, make_plan
 from lftreg.training.processes import by_first, make_accelerator
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.state import Fitted
 from lftreg.training.stopping import stopping
+from lftreg.training.trackers import check_trackers, tracking
 
 LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
+OLD = ("old_before", "old_after")  # the validation loss of the data that a parent was trained on
 BEFORE = "samples-before.json"  # in a run's folder: what the base said
 
 
@@ -48,6 +52,7 @@ class _Outcome:
     fitted: Fitted
     config: Mapping[str, Any]
     samples: tuple[samples.Sample, ...]
+    old: tuple[float, float] | None = None
 
 
 def train(
@@ -60,15 +65,21 @@ def train(
     listen: Listener = lambda event: None,
     trust_code: bool = False,
     resume: bool = False,
+    continue_from: str | None = None,
+    replay: float | None = None,
+    log_to: Sequence[str] = (),
     **options: Any,
 ) -> Version:
     """Train an adapter on a domain and register it. `options` are those of `Settings`.
 
     `name` is the domain's where it is left out; `listen` hears of every step and validation;
     `trust_code` lets a base run Python of its own; `resume` goes on with the run of this name that was
-    interrupted last, by its own settings. Raises a subclass of LftregError, with nothing registered, where
-    anything does not fit, and Interrupted where Ctrl-C or SIGTERM stopped it.
+    interrupted last, by its own settings; `continue_from` is a REF whose factors are trained on, with a share
+    `replay` of its rows among the new ones; `log_to` names trackers, such as "tensorboard". Raises a subclass of
+    LftregError, with nothing registered, where anything does not fit, and Interrupted where Ctrl-C or SIGTERM
+    stopped it.
     """
+    check_trackers(log_to)
     registry = registry or Registry()
     run = None
     if resume:
@@ -76,9 +87,10 @@ def train(
         options = {**run.request.settings, **options}
         base, trust_code = run.request.base, trust_code or run.request.trust_code
     plan = make_plan(
-        domain, name=name, base=base, registry=registry, host=host, trust_code=trust_code, **options
-    )
-    return run_plan(plan, registry, listen, run)
+        domain, name=name, base=base, registry=registry, host=host, trust_code=trust_code,
+        continue_from=continue_from, replay=replay, **options,
+    )  # fmt: skip
+    return run_plan(plan, registry, listen, run, log_to=log_to)
 
 
 def run_plan(
@@ -88,13 +100,17 @@ def run_plan(
     run: RunFolder | None = None,
     *,
     save_every: int | None = None,
+    log_to: Sequence[str] = (),
+    price_per_hour: float | None = None,
 ) -> Version:
     """Load the base, train, and publish the best factors as a new version.
 
     With `run` an earlier run goes on from its newest checkpoint: the plan has to be the same. `save_every` saves
-    after so many steps; it is a matter of time where it is left out. Of several processes the first
+    after so many steps; it is a matter of time where it is left out. `log_to` names trackers; `price_per_hour` is
+    what the machine costs in US dollars, by default what the table of devices says. Of several processes the first
     one writes, all of them return the version.
     """
+    check_trackers(log_to)
     registry.check_name(plan.name)
     accelerator = make_accelerator()
     if run is None:
@@ -104,8 +120,13 @@ def run_plan(
     with _holding(run, accelerator):
         published = by_first(accelerator, lambda: _published(run, plan, registry))
         if published is None:
-            outcome = _fit(plan, run, accelerator, listen, save_every)
-            published = by_first(accelerator, lambda: _publish(plan, run, outcome, registry))
+            heard = listen if accelerator.is_main_process else lambda event: None
+            with tracking(log_to, run.id, plan, registry.home, heard) as tracked:
+                outcome = _fit(plan, run, accelerator, tracked, save_every)
+            published = by_first(
+                accelerator,
+                lambda: _publish(plan, run, outcome, registry, price_per_hour, accelerator.num_processes),
+            )
         if accelerator.is_main_process:
             run.close({"ref": published.ref, "digest": published.digest})
         return published
@@ -124,8 +145,16 @@ def request_of(plan: Plan) -> Request:
         libraries=libraries(),
         threads=torch.get_num_threads(),
         trust_code=plan.base.code,
-        source=plan.source,
+        source={**plan.source, **_continued(plan)},
     )
+
+
+def _continued(plan: Plan) -> dict[str, Any]:
+    """What a run goes on from, so that it can be found again."""
+    parent = plan.parent
+    if parent is None:
+        return {}
+    return {"continue_from": f"{parent.version.name}@{parent.version.number}", "replay": parent.replay}
 
 
 def check_same(plan: Plan, request: Request) -> None:
@@ -150,6 +179,7 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     """Train, and ask the questions before and after."""
     import torch
     from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
 
     settings = plan.settings
     torch.set_num_threads(run.request.threads)
@@ -162,9 +192,17 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
     if settings.packing:
         check_packing(model)
+    if plan.parent is not None:
+        set_peft_model_state_dict(model, load_file(plan.parent.weights))
     asked = samples.questions(plan)
     before = _before(run, model, loaded, asked)
-    with stopping(patient=accelerator.num_processes > 1) as stop, noisy_embeddings(model, settings.neftune):
+    old_before = loss_of(model, plan.objective, plan.old, settings, accelerator)
+    patient = accelerator.num_processes > 1
+
+    def stopped(number: int) -> None:
+        listen(Stopping(number, again=not patient))
+
+    with stopping(stopped, patient) as stop, noisy_embeddings(model, settings.neftune):
         try:
             fitted = fit(
                 model, plan.objective, rows, validation, settings, listen,
@@ -177,7 +215,9 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     set_peft_model_state_dict(model, fitted.factors)
     after = samples.answers(model, loaded, asked)
     config = plain_config(model.peft_config["default"], plan.base.record.id)
-    return _Outcome(fitted, config, samples.together(asked, before, after))
+    old_after = loss_of(model, plan.objective, plan.old, settings, accelerator)
+    old = None if old_before is None or old_after is None else (old_before, old_after)
+    return _Outcome(fitted, config, samples.together(asked, before, after), old)
 
 
 def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
@@ -243,14 +283,22 @@ def _check_alive(fitted: Fitted, plan: Plan) -> None:
     if fitted.best_step and not any(tensor.any() for tensor in second):
         raise LftregError("no gradient reached the adapter", "report this with the base's name", code="dead")
     if not fitted.best_step:
+        what = "the base's" if plan.parent is None else f"that of {plan.parent.version.ref},"
         raise LftregError(
-            f"validation loss never fell below the base's {fitted.losses['validation_before']:.3f}",
+            f"validation loss never fell below {what} {fitted.losses['validation_before']:.3f}",
             f"nothing was registered; try a learning rate other than {plan.settings.lr:g}, or more data",
             code="no-improvement",
         )
 
 
-def _publish(plan: Plan, run: RunFolder, outcome: _Outcome, registry: Registry) -> Version:
+def _publish(
+    plan: Plan,
+    run: RunFolder,
+    outcome: _Outcome,
+    registry: Registry,
+    price_per_hour: float | None,
+    processes: int,
+) -> Version:
     from safetensors.torch import save_file
 
     fitted = outcome.fitted
@@ -264,15 +312,19 @@ def _publish(plan: Plan, run: RunFolder, outcome: _Outcome, registry: Registry) 
             "best_step": fitted.best_step,
             "memory": fitted.steps[-1].memory,
             "run": run.id,
+            "source": dict(plan.source),
+            "cost": money(fitted.seconds, price_per_hour, processes),
+            "parent": None if plan.parent is None else plan.parent.told,
         },
         libraries=libraries(),
-        losses=fitted.losses,
+        losses=fitted.losses | ({} if outcome.old is None else dict(zip(OLD, outcome.old, strict=True))),
         examples=plan.examples,
         tokens=fitted.steps[-1].tokens,
         seconds=fitted.seconds,
     )
     curve = draw(f"{plan.name} on {plan.base.record.id}", fitted.steps, fitted.validations, plan.unit)
-    attachments = {**plan.domain.attachments, CURVE: curve}
+    losses = Losses(fitted.steps, fitted.validations, plan.unit)
+    attachments = {**plan.domain.attachments, CURVE: curve, LOSSES: losses.to_bytes()}
     if outcome.samples:
         attachments[samples.SAMPLES] = samples.written(outcome.samples)
     metadata = {"format": "pt"} | ({LABELS: json.dumps(plan.labels)} if plan.labels else {})

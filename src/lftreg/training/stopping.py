@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -22,11 +22,12 @@ class Stop:
 
 
 @contextmanager
-def stopping(patient: bool = False) -> Iterator[Stop]:
+def stopping(tell: Callable[[int], None] = lambda number: None, patient: bool = False) -> Iterator[Stop]:
     """Within, the first Ctrl-C or SIGTERM is only noted; the second one ends the process as ever.
 
-    Python lets only the main thread take signals: elsewhere nothing changes. With `patient` a second signal is
-    noted too: a launcher hands on the Ctrl-C that its children have heard themselves.
+    `tell` hears of it within the signal's handler. Python lets only the main thread take signals: elsewhere
+    nothing changes. With `patient` a second signal is noted too: a launcher hands on the Ctrl-C that its
+    children have heard themselves.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -36,6 +37,7 @@ def stopping(patient: bool = False) -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.signal = number
+        tell(number)
         if patient:
             return
         for each, handler in before.items():

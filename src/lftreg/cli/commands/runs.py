@@ -27,9 +27,9 @@ STATUSES = ("running", "interrupted", "failed", "done")
     "--limit", type=int, default=20, show_default=True, metavar="N", help="At most so many, 0 for all."
 )
 def command(context: Context, status: str | None, limit: int) -> None:
-    """List training runs, the newest first: running, interrupted, failed and done.
+    """List training runs: running, interrupted, failed, done.
 
-    `lftreg train --resume` goes on with the newest one that was interrupted.
+    The newest is the first. `lftreg train --resume` goes on with the newest one that was interrupted.
     """
     from lftreg.training.runs import Runs
 
@@ -68,7 +68,13 @@ def _render(rows: list[dict[str, Any]], console: Console) -> None:
         return
     print_table(
         console,
-        (Column("run"), Column("status"), Column("steps", right=True), Column("started"), Column("outcome")),
+        (
+            Column("run"),
+            Column("status"),
+            Column("steps", right=True),
+            Column("started", weight=2),
+            Column("outcome", weight=1),
+        ),
         [
             [
                 row["run"],
@@ -91,4 +97,6 @@ def _outcome(row: dict[str, Any]) -> str:
         return str(row["ref"])
     if row["error"]:
         return str(row["error"]["code"])
-    return f"process {row['pid']}" if row["pid"] else "lftreg train --resume"
+    if row["pid"]:
+        return f"process {row['pid']}"
+    return "can go on" if row["step"] else "nothing saved"

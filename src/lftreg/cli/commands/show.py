@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents
+from lftreg.cli import documents, run_report
 from lftreg.cli.command import define
 from lftreg.cli.complete import REF
 from lftreg.cli.context import Context
 from lftreg.cli.tables import Column, ago, count, print_fields, print_table, short, size, tag_line
+from lftreg.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lftreg.registry import Recipe, Run, Version
+    from lftreg.registry import Recipe, Version
+    from lftreg.training.samples import Sample
 
 
 @define(
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     examples=(
         "lftreg show support",
         "lftreg show support@prod --json",
+        "lftreg show support --chart --picture loss.png",
         "lftreg show advisor_desk --report --html advisor_desk.html",
     ),
 )
@@ -37,16 +42,59 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="The report as a page, too; FILE must not be there yet.",
 )
-def command(context: Context, ref: str, report: bool, all_layers: bool, html: Path | None) -> None:
+@click.option("--chart", is_flag=True, help="The losses of its training as a chart in the terminal.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write its picture, of the losses or of the composition, as PNG; FILE must not be there yet.",
+)
+def command(
+    context: Context,
+    ref: str,
+    report: bool,
+    all_layers: bool,
+    html: Path | None,
+    chart: bool,
+    picture: Path | None,
+) -> None:
     """Show everything known about a version.
 
     REF is a name (its newest version), NAME@3, NAME@ALIAS or NAME@sha256:DIGEST.
     """
     version = context.registry.get(ref)
+    if chart or picture is not None:
+        if report or all_layers or html is not None:
+            raise UsageError("--report and --chart are two pages", "ask for one of them")
+        _curve(context, version, chart, picture)
+        return
     if report or all_layers or html is not None:
         _report(context, version, all_layers or context.out.verbose, html)
         return
-    context.out.result(documents.everything(version), partial(_render, version))
+    samples = run_report.read_samples(version, context.registry)
+    document = documents.everything(version) | run_report.document(version, samples)
+    context.out.result(document, partial(_render, version, samples, context.out.verbose))
+
+
+def _curve(context: Context, version: Version, chart: bool, picture: Path | None) -> None:
+    """The losses in the terminal, the picture as a file, or both."""
+    from lftreg.cli import loss_chart
+
+    losses = loss_chart.read_losses(version, context.registry) if chart else None
+    samples = run_report.read_samples(version, context.registry)
+    document: dict[str, Any] = documents.everything(version) | run_report.document(version, samples)
+    if losses is not None:
+        document["losses"] = asdict(losses)
+    if picture is not None:
+        document["picture"] = str(loss_chart.save_picture(version, context.registry, picture.absolute()))
+
+    def render(console: Console) -> None:
+        if losses is not None:
+            loss_chart.print_chart(console, losses)
+
+    context.out.result(document, render)
+    if picture is not None:
+        context.out.note(f"wrote {picture}")
 
 
 def _report(context: Context, version: Version, every_layer: bool, html: Path | None) -> None:
@@ -56,7 +104,9 @@ def _report(context: Context, version: Version, every_layer: bool, html: Path | 
     if html is not None:
         pages.check_free(html)
     found = report_view.read_report(version, context.registry)
-    document: dict[str, Any] = {**documents.everything(version), "report": report_view.document(found)}
+    samples = run_report.read_samples(version, context.registry)
+    document: dict[str, Any] = documents.everything(version) | run_report.document(version, samples)
+    document["report"] = report_view.document(found)
     if html is not None:
         document["html"] = str(pages.write_page(html.absolute(), report_view.page(version, found)))
     context.out.result(document, partial(report_view.render, version, found, every_layer))
@@ -64,8 +114,7 @@ def _report(context: Context, version: Version, every_layer: bool, html: Path | 
         context.out.note(f"wrote {html}")
 
 
-def _render(version: Version, console: Console) -> None:
-    share = version.trainable_parameters / max(1, version.base.parameters + version.trainable_parameters)
+def _render(version: Version, samples: Sequence[Sample], whole: bool, console: Console) -> None:
     fields = {
         "adapter": version.ref,
         "aliases": ", ".join(version.aliases),
@@ -75,39 +124,29 @@ def _render(version: Version, console: Console) -> None:
         "base": f"{version.base.id} ({version.base.model_type}, {count(version.base.parameters)} parameters)",
         "rank": f"{version.rank}, alpha {version.alpha:g}",
         "targets": ", ".join(version.target_modules),
-        "trainable": f"{count(version.trainable_parameters)} parameters, {share:.2%} of all",
+        "parameters": run_report.share(version),
         "created": f"{ago(version.created_at)} ({documents.moment(version.created_at)})",
         "removed": None if version.removed_at is None else ago(version.removed_at),
         "sha256": version.digest,  # bare, so that it fits 80 columns
     }
-    print_fields(console, fields | _run(version.run) | _recipe(version))
+    print_fields(console, fields | _run(version) | _recipe(version))
     console.print()
     print_table(
         console,
         (Column("file"), Column("size", right=True), Column("sha256", style="dim")),
         [[f.name, size(f.size), short(f.sha256)] for f in version.files],
     )
+    run_report.print_samples(console, samples, whole=whole)
 
 
-def _run(run: Run | None) -> dict[str, str | None]:
+def _run(version: Version) -> dict[str, str | None]:
+    run = version.run
     if run is None:
         return {}
-    from lftreg.models.tasks import unit_of
-
-    loss, task = run.losses, run.settings.get("task", "")
-    validation = (
-        f"{loss['validation_before']:.3f} → {loss['validation_after']:.3f} nats a {unit_of(task)}"
-        if {"validation_before", "validation_after"} <= loss.keys()
-        else None
-    )
     return {
-        "task": task or None,
-        "validation": validation,
-        "accuracy": f"{loss['accuracy_before']:.1%} → {loss['accuracy_after']:.1%}"
-        if "accuracy_after" in loss
-        else None,
-        "examples": ", ".join(f"{number} {split}" for split, number in run.examples.items()),
-        "training": f"{run.tokens:,} tokens in {run.seconds:.0f} s, seed {run.seed}",
+        "task": run.settings.get("task"),
+        **run_report.fields(run),
+        "seed": str(run.seed),
         "libraries": ", ".join(f"{name} {release}" for name, release in run.libraries.items()),
     }
 

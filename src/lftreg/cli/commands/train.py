@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents, launching
+from lftreg.cli import documents, launching, plan_view, run_report
 from lftreg.cli.command import define
 from lftreg.cli.complete import DATA
 from lftreg.cli.context import Context
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from lftreg.plugins.types import Domain
     from lftreg.registry import Version
-    from lftreg.training import Event, Plan, RunFolder
+    from lftreg.training import Plan, RunFolder
 
 
 @define(
@@ -96,9 +95,24 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, metavar="N", help="Seed of the factors and of the order of rows (0).")
 @TRUST
+@click.option(
+    "--continue-from", metavar="REF", help="Train this version's factors on, instead of fresh ones."
+)
+@click.option(
+    "--replay",
+    type=float,
+    metavar="X",
+    help="See this share of its rows again, so that less is forgotten (0).",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run that was interrupted last.")
 @click.option(
     "--save-every", type=int, metavar="N", help="Save a checkpoint after every N steps (by time: 20 seconds)."
+)
+@click.option(
+    "--log-to",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    help="Tell the run to a tracker as well; repeatable.",
 )
 @click.option(
     "--gpus", type=int, metavar="N", help="Spread the rows of every step over N GPUs: the same steps, sooner."
@@ -109,6 +123,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="A file of `accelerate config`, for FSDP or several machines.",
+)
+@click.option(
+    "--gpu-type",
+    metavar="NAME",
+    help="With --dry-run: foretell memory, time and money on this GPU, such as H100.",
 )
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would be done, and stop.")
 def command(
@@ -122,9 +141,11 @@ def command(
     trust_remote_code: bool,
     resume: bool,
     save_every: int | None,
+    log_to: Sequence[str],
     gpus: int | None,
     processes: int | None,
     accelerate_config: Path | None,
+    gpu_type: str | None,
     **options: Any,
 ) -> None:
     """Train an adapter on a domain or on your own data.
@@ -134,31 +155,33 @@ def command(
     """
     if save_every is not None and save_every < 1:
         raise UsageError(f"--save-every {save_every} makes no sense", "give 1 or more")
+    if log_to:
+        from lftreg.training.trackers import check_trackers
+
+        check_trackers(log_to)
     if (gpus or processes or accelerate_config) and not dry_run and not launching.launched():
         launching.launch(gpus, processes, accelerate_config)
         return
+    run = partial(_run, context, save_every, log_to)
     if resume:
         from lftreg.cli import resuming
 
         base_asked = {"base": base} if base else {}
-        versions = resuming.resume(
-            context, domains, data, name, {**options, **base_asked}, partial(_run, context, save_every)
-        )
-        _tell(context, versions)
+        _tell(context, resuming.resume(context, domains, data, name, {**options, **base_asked}, run))
         return
     sources = _sources(context, domains, data, mapping, name)
     asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
     if dry_run:
-        _show_plans(context, [_plan(context, source, name, asked) for source in sources])
+        plans = [_plan(context, source, name, asked) for source in sources]
+        plan_view.show_plans(context, plans, gpu_type, gpus or processes or 1)
         return
     _tell(
-        context,
-        [_train(context, source, save_every, _plan(context, source, name, asked)) for source in sources],
+        context, [_checked(context, source, run(_plan(context, source, name, asked))) for source in sources]
     )
 
 
-def _train(context: Context, source: Source, save_every: int | None, plan: Plan) -> Version:
-    version = _run(context, save_every, plan)
+def _checked(context: Context, source: Source, version: Version) -> Version:
+    """A version, and a warning where a file was changed while it was trained."""
     for changed in source.changed():
         context.out.warn(
             f"{changed} was changed meanwhile; {version.ref} was trained on what stood there at the beginning"
@@ -167,8 +190,24 @@ def _train(context: Context, source: Source, save_every: int | None, plan: Plan)
 
 
 def _tell(context: Context, versions: Sequence[Version]) -> None:
-    rows = [documents.made(version) for version in versions]
-    context.out.result(rows[0] if len(rows) == 1 else rows, partial(_render, versions))
+    answered = {version.ref: run_report.read_samples(version, context.registry) for version in versions}
+    rows = [
+        documents.made(version) | run_report.document(version, answered[version.ref]) for version in versions
+    ]
+
+    def render(console: Console) -> None:
+        for version in versions:
+            made = f"{version.ref}  {short(version.digest)}  {size(version.bytes)}"
+            assert version.run is not None
+            shown = {
+                "trained": made,
+                **run_report.fields(version.run),
+                "parameters": run_report.share(version),
+            }
+            print_fields(console, shown)
+            run_report.print_samples(console, answered[version.ref], whole=context.out.verbose)
+
+    context.out.result(rows[0] if len(rows) == 1 else rows, render)
     context.out.next(f'lftreg generate {versions[-1].name} "..."')
 
 
@@ -215,12 +254,26 @@ def _plan(context: Context, source: Source, name: str | None, asked: dict[str, A
     )
 
 
-def _run(context: Context, save_every: int | None, plan: Plan, run: RunFolder | None = None) -> Version:
+def _run(
+    context: Context, save_every: int | None, log_to: Sequence[str], plan: Plan, run: RunFolder | None = None
+) -> Version:
+    from lftreg.cli.training_view import following
     from lftreg.training import run_plan
+    from lftreg.training.trackers import tensorboard_folder
 
     _announce(context, plan)
-    with _listening(context, plan) as listen:
-        return run_plan(plan, context.registry, listen, run, save_every=save_every)
+    if "tensorboard" in log_to:
+        context.out.note(f"tensorboard --logdir {tensorboard_folder(context.home)}")
+    with following(context, plan) as listen:
+        return run_plan(
+            plan,
+            context.registry,
+            listen,
+            run,
+            save_every=save_every,
+            log_to=log_to,
+            price_per_hour=context.settings.price_per_hour,
+        )
 
 
 def _announce(context: Context, plan: Plan) -> None:
@@ -233,110 +286,11 @@ def _announce(context: Context, plan: Plan) -> None:
     )
     for note in plan.notes:
         context.out.note(note)
+    if plan.parent is not None and plan.parent.missing:
+        context.out.warn(f"what is forgotten cannot be measured: {plan.parent.missing}")
     if plan.left_out:
         longest = max(split.longest for split in plan.rows.values())
         context.out.warn(
             f"{plan.left_out} rows are too long and left out (the longest has {longest} tokens); "
             f"--max-length {longest} keeps them if the base takes that much"
         )
-
-
-@contextmanager
-def _listening(context: Context, plan: Plan) -> Iterator[Callable[[Event], None]]:
-    """The bar or the lines that follow a run."""
-    from lftreg.training import Resumed, Saved, Shrunk, Stepped
-
-    held_out = ""
-    with context.out.progress(plan.name, plan.settings.max_steps) as progress:
-
-        def listen(event: Event) -> None:
-            nonlocal held_out
-            if isinstance(event, Stepped):
-                speed = event.tokens / max(event.seconds, 1e-9)
-                progress.update(event.step, note=f"loss {event.loss:.3f}{held_out}  {speed:,.0f} tokens/s")
-            elif isinstance(event, Shrunk):
-                how = " and gradient checkpointing" if event.checkpointing else ""
-                progress.line(
-                    f"memory ran out at step {event.step}: tried again with {event.rows} rows at once{how}, "
-                    "the batch stays as it is"
-                )
-            elif isinstance(event, Resumed):
-                older = (
-                    " (the newest checkpoint is damaged, the one before it is used)" if event.fallback else ""
-                )
-                progress.line(f"goes on after step {event.step}{older}")
-            elif not isinstance(event, Saved):
-                held_out = f"  validation {event.loss:.3f}"
-
-        yield listen
-
-
-def _show_plans(context: Context, plans: Sequence[Plan]) -> None:
-    """The outcome of --dry-run."""
-    rows = [
-        {
-            "name": plan.name,
-            "domain": plan.domain.name,
-            "base": documents.base(plan.base.record),
-            "task": plan.task.name,
-            "labels": list(plan.labels) or None,
-            "target_modules": list(plan.targets),
-            "examples": plan.examples,
-            "left_out": plan.left_out,
-            "tokens_an_epoch": plan.rows["train"].tokens,
-            "data_digest": documents.digest(plan.data_digest),
-            "settings": plan.settings.as_dict(),
-        }
-        for plan in plans
-    ]
-    context.out.result(rows[0] if len(rows) == 1 else rows, partial(_render_plans, plans))
-
-
-def _render_plans(plans: Sequence[Plan], console: Console) -> None:
-    for plan in plans:
-        settings = plan.settings
-        fields = {
-            "name": plan.name,
-            "base": f"{plan.base.record.id}  {short(plan.base.record.fingerprint)}  "
-            f"{count(plan.base.record.parameters)} parameters"
-            + (f", in {settings.quantize}" if settings.quantize else ""),
-            "task": f"{plan.task.words}, labels {', '.join(plan.labels)}" if plan.labels else plan.task.words,
-            "targets": ", ".join(plan.targets),
-            "rows": ", ".join(f"{number} {split}" for split, number in plan.examples.items()),
-            "left out": f"{plan.left_out} rows that are too long" if plan.left_out else None,
-            "tokens": f"{plan.rows['train'].tokens:,} a pass",
-            "passes": str(settings.epochs),
-            "steps": f"{settings.max_steps} of {settings.batch_size * settings.accumulate} rows",
-            "rank": f"{settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}",
-            "learning rate": f"{settings.lr:g}, warm-up {settings.warmup:.0%}, then a cosine",
-            "seed": str(settings.seed),
-        }
-        print_fields(console, fields)
-
-
-def _render(versions: Sequence[Version], console: Console) -> None:
-    for version in versions:
-        print_fields(console, _summary(version))
-
-
-def _summary(version: Version) -> dict[str, str | None]:
-    from lftreg.models.tasks import unit_of
-
-    run = version.run
-    assert run is not None
-    losses, rows = run.losses, run.examples
-    whole = version.base.parameters + version.trainable_parameters
-    return {
-        "trained": f"{version.ref}  {short(version.digest)}  {size(version.bytes)}",
-        "loss": f"validation {losses['validation_before']:.3f} -> {losses['validation_after']:.3f}, "
-        f"training {losses['train_first']:.3f} -> {losses['train_last']:.3f} "
-        f"(nats a {unit_of(run.settings.get('task', ''))})",
-        "accuracy": None
-        if "accuracy_after" not in losses
-        else f"validation {losses['accuracy_before']:.1%} -> {losses['accuracy_after']:.1%}",
-        "parameters": f"{version.trainable_parameters:,} trained of {whole:,} "
-        f"({version.trainable_parameters / whole:.2%})",
-        "rows": ", ".join(f"{number} {split}" for split, number in rows.items()),
-        "tokens": f"{run.tokens:,} in {run.seconds:.0f} s",
-        "best": f"step {run.settings['best_step']} of {run.settings['steps']}",
-    }
