@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from peft import LoraConfig, get_peft_model
 
-from lftreg.errors import InvalidData
+from lftreg.errors import Incompatible, InvalidData
 from lftreg.models.base import find_base
 from lftreg.models.chat import Chat
 from lftreg.models.load import load_base, load_chat
 from lftreg.objectives.causal import OPENING, Causal, thinned, words_of
 from lftreg.objectives.layout import lay_out
+from lftreg.objectives.packing import check_packing
 from lftreg.objectives.rows import IGNORED, Row
 from lftreg.plugins.types import Example, Message
 from tests.conftest import Tiny
@@ -171,7 +172,34 @@ def test_packing_fills_lines(tiny_llama: Path) -> None:
     import torch
 
     rows = [Row((1,) * n, (IGNORED,) * (n - 1) + (1,)) for n in (5, 3, 8, 2, 7, 5)]
-    layout = lay_out(rows, 0, torch.device("cpu"), room=10)
+    layout = lay_out(rows, torch.device("cpu"), room=10)
     assert layout.ids.shape == (3, 10)
     assert int((layout.ids == 0).sum()) == 0
-    assert lay_out(rows, 0, torch.device("cpu")).ids.shape == (6, 8)
+    assert lay_out(rows, torch.device("cpu")).ids.shape == (6, 8)
+
+
+def test_packing_is_refused_where_neighbours_are_seen(tiny: Tiny) -> None:
+    """Falcon builds its mask without asking for positions."""
+    loaded = load_base(find_base(str(tiny("falcon"))))
+    with pytest.raises(Incompatible, match="falcon model cannot take packed rows") as caught:
+        check_packing(loaded.model)
+    assert caught.value.code == "rows-mix"
+    check_packing(load_base(find_base(str(tiny("llama")))).model)
+
+
+def test_a_pad_token_needs_no_embedding(tiny_llama: Path) -> None:
+    loaded = load_base(find_base(str(tiny_llama)))
+    loaded.tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    objective = Causal(loaded.chat)
+    assert objective.chat.pad_id >= loaded.model.config.vocab_size
+    rows = objective.encode([PAIR, TURNS], 256, "train").rows
+    assert objective.losses(loaded.model, rows).isfinite().all()
+
+
+def test_a_template_that_leaves_answers_out_is_refused(tiny_llama: Path) -> None:
+    chat = load_chat(find_base(str(tiny_llama)))
+    chat.tokenizer.chat_template = (
+        "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
+    )
+    with pytest.raises(InvalidData, match="leaves out the assistant turn"):
+        Causal(chat).encode([PAIR], 100, "train")

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from lftreg.plugins.check import IMPORT_LIMIT, check_domain, check_import, check_method, check_targets
+from lftreg.errors import InvalidData
+from lftreg.plugins.check import (
+    IMPORT_LIMIT,
+    check_domain,
+    check_import,
+    check_method,
+    check_targets,
+    refuse_shared,
+)
 from lftreg.plugins.types import Domain, Example, Message, Method, Split, Targets
 
 from .conftest import Install
@@ -205,3 +213,10 @@ def test_a_slow_module_is_told_of(install: Install) -> None:
 def test_a_module_that_cannot_be_imported_has_no_cost(install: Install, source: str) -> None:
     install("lftreg-gone", source)
     assert check_import("lftreg_gone", runs=1) == []
+
+
+def test_prompts_on_two_sides_are_refused() -> None:
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    refuse_shared("legal", {split: [*_good(split, 0)] for split in splits})
+    with pytest.raises(InvalidData, match="'legal' has 1 prompts in both train and validation, such as 'the"):
+        refuse_shared("legal", {split: [*_leaky(split, 0)] for split in splits})

@@ -112,7 +112,8 @@ def _on_cpus(count: int | None, words: list[str]) -> None:
     from torch.distributed import run
 
     with _told("ACCELERATE_USE_CPU", "true"):
-        run.run(run.get_args_parser().parse_args(["--standalone", "--nproc-per-node", str(count), *words]))
+        start: Any = run.run
+        start(run.get_args_parser().parse_args(["--standalone", "--nproc-per-node", str(count), *words]))
 
 
 def _threads(count: int | None) -> str:

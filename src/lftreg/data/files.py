@@ -69,7 +69,7 @@ def read_data(
     names = [_called(one) for one in wanted]
     _check_amount(rows, names)
     examples, places, shared = _placed(rows, remembered or {})
-    _check_splits(examples)
+    _check_splits(examples, len({key_of(row.example) for row in rows}))
     _refuse_shared(examples)
     weights = {id(row.example): row.weight for row in rows}
     parts = {split: tuple(found) for split, found in examples.items()}
@@ -200,11 +200,13 @@ def _check_amount(rows: Sequence[Found], names: Sequence[str]) -> None:
         )
 
 
-def _check_splits(examples: Mapping[Split, Sequence[Example]]) -> None:
+def _check_splits(examples: Mapping[Split, Sequence[Example]], prompts: int) -> None:
+    """`prompts` is how many different ones there are."""
     for split in ("validation", "train"):
         if not examples[split]:
+            why = ": all rows ask the same, and what is asked is held out or not" if prompts == 1 else ""
             raise InvalidData(
-                f"no row falls to {split}", "add rows, or name it in the column `split`", code="few-rows"
+                f"no row falls to {split}{why}", "add rows, or name it in the column `split`", code="few-rows"
             )
 
 

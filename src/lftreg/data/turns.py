@@ -7,11 +7,14 @@ what a tool gave back is a turn of the tool (`tool`, `function`, `observation`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from lftreg.plugins.types import Message, Role, ToolCall
 
+# JSON can hold one half of a surrogate pair, UTF-8 cannot.
+_HALF = re.compile("[\ud800-\udfff]")
 SPEAKERS: Mapping[str, Role] = {
     "system": "system",
     "user": "user",
@@ -126,4 +129,6 @@ def string_in(row: Mapping[str, Any], column: str) -> str:
         if isinstance(value, str) and value:
             what = "empty"
         raise ValueError(f"{column!r} is {what}")
+    if _HALF.search(value):
+        raise ValueError(f"{column!r} holds half of a character, such as an emoji that was cut in two")
     return value.strip()

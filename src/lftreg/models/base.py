@@ -93,17 +93,29 @@ def same_base(expected: Base, registry: Registry | None = None, *, trust_code: b
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """The safetensors files of a model, whole or sharded.
+    """The safetensors files of a model, whole or sharded; where there are both, transformers takes the whole.
 
     Raises InvalidData where there are only pickles, which lftreg never opens.
     """
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values()
-        return [folder / Path(shard).name for shard in sorted(set(shards))]
     single = folder / "model.safetensors"
     if single.is_file():
         return [single]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            files = [folder / Path(shard).name for shard in shards]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InvalidData(
+                f"base {name!r}: {index.name} cannot be read: {error}", "get the file again"
+            ) from error
+        if lacking := [path.name for path in files if not path.exists()]:
+            raise NotFound(
+                f"base {name!r} lacks {lacking[0]}, which {index.name} names",
+                "is it a whole model folder? get the missing file",
+                code="missing-shard",
+            )
+        return files
     if any(folder.glob("pytorch_model*.bin")):
         raise InvalidData(
             f"base {name!r} has only pickled weights (pytorch_model.bin), which can run code when opened",

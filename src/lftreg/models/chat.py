@@ -144,6 +144,7 @@ class Chat:
         before = self._render(messages[:-1], tools, opening=True)
         after = self._render(messages, tools)
         if not after.startswith(before):
+            check_shown(messages, tools, after)  # it may have no room for an answer at all
             raise InvalidData(
                 "the base's chat template writes a conversation with its last answer in another way than when "
                 "it asks for it, so answers cannot be told from prompts",

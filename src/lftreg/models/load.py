@@ -129,12 +129,20 @@ def folder_tokenizer(folder: Path, name: str, *, code: bool = False) -> Any:
     """The tokenizer in a base's folder, of whose weights nothing need be known; see `load_tokenizer`."""
     _quiet()
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
 
     hint = "the folder needs a tokenizer.json; AutoTokenizer(...).save_pretrained(FOLDER) writes one"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=code
         )
+    except StrictDataclassError as error:
+        reason = " ".join(str(error).split())
+        raise InvalidData(
+            f"base {name!r} has a config.json that makes no sense: {reason}",
+            "get the file again, or choose another base",
+            code="invalid-config",
+        ) from error
     except (*UNREADABLE, ImportError) as error:
         raise InvalidData(
             f"base {name!r} has no tokenizer that can be read", hint, code="no-tokenizer"
@@ -146,15 +154,21 @@ def folder_tokenizer(folder: Path, name: str, *, code: bool = False) -> Any:
 
 def stop_ids(base: FoundBase) -> list[int]:
     """The ids that end an answer, beside the tokenizer's own."""
-    return folder_stop_ids(base.folder)
+    return folder_stop_ids(base.folder, base.record.id)
 
 
-def folder_stop_ids(folder: Path) -> list[int]:
+def folder_stop_ids(folder: Path, name: str) -> list[int]:
     """The ids that end an answer, by a base's folder alone."""
     path = folder / "generation_config.json"
     if not path.is_file():
         return []
-    stop = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    try:
+        stop = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    except (ValueError, AttributeError, OSError) as error:
+        raise InvalidData(
+            f"base {name!r} has a generation_config.json that cannot be read: {error}",
+            "get the file again, or remove it",
+        ) from error
     return stop if isinstance(stop, list) else [stop] if isinstance(stop, int) else []
 
 

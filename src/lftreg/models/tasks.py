@@ -61,6 +61,12 @@ def task_of(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> Task:
     return CLASSIFY if adapter.get("task_type") == CLASSIFY.peft else natural_task(config)
 
 
+def vocabulary_of(config: Mapping[str, Any]) -> int | None:
+    """How many ids the base of a `config.json` has embeddings for, where it says so."""
+    size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    return int(size) if size else None
+
+
 def length_limit(config: Mapping[str, Any], asked: int | None) -> int:
     """The longest row in tokens: what was asked for, within what the base of a `config.json` has positions for."""
     positions = config.get("max_position_embeddings") or config.get("n_positions") or DEFAULT_LENGTH

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lftreg.errors import InvalidData
 from lftreg.models.chat import Chat, Segment
 from lftreg.objectives.layout import Layout, lay_out
-from lftreg.objectives.rows import IGNORED, Row, Rows, within
+from lftreg.objectives.rows import IGNORED, Row, Rows, check_answered, within
 from lftreg.objectives.tokens import OfTokens
 from lftreg.plugins.types import Example, Message
 
@@ -49,10 +49,7 @@ class Causal(OfTokens):
                 rows += _pieces(example.text, self.chat, limit, number)
                 continue
             messages = example.messages or _as_conversation(example)
-            if not all(m.content.strip() or m.calls for m in messages if m.role == "assistant"):
-                raise InvalidData(
-                    f"{where} has no answer to learn from", "give it a response", code="empty-answer"
-                )
+            check_answered(messages, where)
             for row in _rows(messages, example.tools, self.chat, where, number):
                 _prove(row, self.chat, where)
                 rows.append(row)
@@ -82,7 +79,7 @@ class Causal(OfTokens):
 
     def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (learned tokens, vocabulary), and what follows each of these tokens."""
-        layout = lay_out(rows, self.chat.pad_id, model.device, self.room)
+        layout = lay_out(rows, model.device, self.room)
         return _logits(model, layout).float(), layout.labels
 
 

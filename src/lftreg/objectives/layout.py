@@ -26,9 +26,10 @@ class Layout:
     labels: torch.Tensor
 
 
-def lay_out(rows: Sequence[Row], filler: int, device: torch.device, room: int | None = None) -> Layout:
+def lay_out(rows: Sequence[Row], device: torch.device, room: int | None = None) -> Layout:
     """One row a line, filled up on the right, where causal attention never looks; with `room`, packed.
 
+    Any id will do to fill up with: a pad token may be one that the base has no embedding for.
     Packed lines hold up to `room` tokens, or the longest row. Everything is counted here, on the host: a mask
     would have to be read back from the device.
     """
@@ -46,7 +47,7 @@ def lay_out(rows: Sequence[Row], filler: int, device: torch.device, room: int | 
             told += rows[number].ids
             counted += range(len(rows[number].ids))
         rest = longest - len(told)
-        ids.append(told + [filler] * rest)
+        ids.append(told + [0] * rest)
         positions.append(counted + list(range(rest)))
     places = [
         start + at - 1

@@ -84,5 +84,6 @@ class Masked(OfTokens):
             if fate < HIDDEN:
                 ids[at] = self.tokenizer.mask_token_id
             elif fate < HIDDEN + SWAPPED:
-                ids[at] = dice.randrange(len(self.tokenizer))
+                # Of added words none need have an embedding.
+                ids[at] = dice.randrange(self.tokenizer.vocab_size)
         return Row(tuple(ids), tuple(labels), row.number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lftreg.errors import InvalidData
@@ -51,6 +51,32 @@ class Rows:
     @property
     def tokens(self) -> int:
         return sum(len(row.ids) for row in self.rows)
+
+
+def check_answered(messages: Sequence[Message], where: str) -> None:
+    """Raises InvalidData for a conversation that the assistant does not end, or in which it says nothing."""
+    said = [message for message in messages if message.role == "assistant"]
+    if not said or not all(message.content.strip() or message.calls for message in said):
+        raise InvalidData(f"{where} has no answer to learn from", "give it a response", code="empty-answer")
+    if messages[-1].role != "assistant":
+        raise InvalidData(
+            f"{where} ends with the {messages[-1].role}'s turn",
+            "a conversation is learned up to an answer: leave out what comes after the last one",
+            code="no-last-answer",
+        )
+
+
+def check_ids(rows: Sequence[Row], embeddings: int, split: str, decode: Callable[[int], str]) -> None:
+    """Raises InvalidData for the first row with an id that a base has no embedding for."""
+    for row in rows:
+        stranger = max(*row.ids, *row.labels)
+        if stranger >= embeddings:
+            raise InvalidData(
+                f"{split} row {row.number} holds the token {decode(stranger)!r} ({stranger}), "
+                f"and the base has {embeddings} embeddings",
+                "its tokenizer knows more than it: resize_token_embeddings makes room, and needs training",
+                code="unknown-ids",
+            )
 
 
 def within(rows: Sequence[Row], limit: int, split: str) -> Rows:

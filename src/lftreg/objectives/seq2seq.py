@@ -9,7 +9,7 @@ from lftreg.errors import InvalidData
 from lftreg.models.sources import answer_ids, pad_id_of, source_ids
 from lftreg.objectives.layout import learned_labels, learned_places
 from lftreg.objectives.padding import attended, padded
-from lftreg.objectives.rows import IGNORED, Row, Rows, within
+from lftreg.objectives.rows import IGNORED, Row, Rows, check_answered, within
 from lftreg.objectives.tokens import OfTokens
 from lftreg.plugins.types import Example, Message
 
@@ -27,9 +27,12 @@ class Seq2Seq(OfTokens):
     def encode(self, examples: Sequence[Example], limit: int, split: str) -> Rows:
         rows = []
         for number, example in enumerate(examples, start=1):
-            if not example.response.strip():
+            where = f"{split} row {number}"
+            if example.messages:
+                check_answered(example.messages, where)
+            elif not example.response.strip():
                 raise InvalidData(
-                    f"{split} row {number} has no answer to learn from",
+                    f"{where} has no answer to learn from",
                     "a sequence-to-sequence base learns prompts and responses, or texts and labels",
                     code="empty-answer",
                 )

@@ -13,10 +13,10 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from lftreg.errors import LftregError
+from lftreg.errors import InvalidData, LftregError
 from lftreg.plugins.offers import DOMAIN, METHOD, TARGETS
 from lftreg.plugins.types import SPLITS, Domain, Example, Message, Method, Need, Role, Split, Targets
 
@@ -113,6 +113,20 @@ def check_method(method: Method) -> list[str]:
     if not isinstance(needs, tuple) or not all(need in _NEEDS for need in needs):
         problems.append(f"says needs={needs!r}; it is a tuple of {' and '.join(map(repr, _NEEDS))}")
     return problems
+
+
+def refuse_shared(name: str, splits: Mapping[Split, Sequence[Example]]) -> None:
+    """Raises InvalidData for a domain that trains on a prompt which it also holds out."""
+    trained = {_prompt(row) for row in splits["train"]} - {""}
+    for split in ("validation", "test"):
+        shared = {_prompt(row) for row in splits[split]} & trained
+        if shared:
+            raise InvalidData(
+                f"domain {name!r} has {len(shared)} prompts in both train and {split}, "
+                f"such as {min(shared)[:60]!r}",
+                "what is held out must not be trained on: give each prompt one split",
+                code="shared-rows",
+            )
 
 
 def _broken_rows(splits: dict[Split, tuple[Example, ...]]) -> Iterator[str]:

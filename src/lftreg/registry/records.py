@@ -51,7 +51,8 @@ class Run:
     """What made a trained version.
 
     `losses` are nats a supervised token: train_first, train_last, validation_before,
-    validation_after. `examples` counts rows by split, `tokens` all tokens that were trained on.
+    validation_after; of a run that went on from another version also old_before and old_after, the validation
+    loss of that version's own data. `examples` counts rows by split, `tokens` all tokens that were trained on.
     """
 
     seed: int
@@ -62,6 +63,12 @@ class Run:
     examples: Mapping[str, int]
     tokens: int
     seconds: float
+
+    @property
+    def parent(self) -> Parent | None:
+        """The version that training went on from, if it did not begin with fresh factors."""
+        told = self.settings.get("parent")
+        return None if not told else Parent(told["ref"], told["digest"], 1.0)
 
 
 @dataclass(frozen=True, slots=True)

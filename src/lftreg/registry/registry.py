@@ -433,10 +433,12 @@ def _lineage(
 ) -> Lineage:
     if version is None:
         return Lineage(None, ref, digest, weight)
-    recipe = version.recipe
+    made_of = version.recipe.parents if version.recipe else ()
+    if version.run is not None and version.run.parent is not None:
+        made_of = (version.run.parent,)
     parents = [
         _lineage(connection, _older(connection, version, p.digest), p.ref, p.weight, p.digest)
-        for p in (recipe.parents if recipe else ())
+        for p in made_of
     ]
     return Lineage(version, ref, version.digest, weight, tuple(parents))
 

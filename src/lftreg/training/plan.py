@@ -10,14 +10,14 @@ from lftreg.errors import InvalidData, UsageError
 from lftreg.models.base import FoundBase, find_base
 from lftreg.models.load import load_tokenizer, stop_ids
 from lftreg.models.targets import Module, list_modules, resolve_targets
-from lftreg.models.tasks import CAUSAL, CLASSIFY, Task, length_limit, training_task, unit_of
+from lftreg.models.tasks import CAUSAL, CLASSIFY, Task, length_limit, training_task, unit_of, vocabulary_of
 from lftreg.objectives import Objective, make_objective
 from lftreg.objectives.classify import labels_of
-from lftreg.objectives.rows import Rows, data_digest
+from lftreg.objectives.rows import Rows, check_ids, data_digest
+from lftreg.plugins.check import refuse_shared
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Domain, Example, Split
 from lftreg.registry import Registry
-from lftreg.training.preflight import check_ids
 from lftreg.training.settings import Settings, settings_from
 
 CAUSAL_ONLY: dict[str, Any] = {"prompt_dropout": 0.0, "opening_weight": 1.0, "packing": False}
@@ -72,20 +72,24 @@ def make_plan(
 ) -> Plan:
     """Read the data, tokenise it, choose settings and targets. Reads no weights, needs no GPU."""
     host = host or Host()
+    source = source or ({"domain": domain} if isinstance(domain, str) else {})
     origin = domain if isinstance(domain, Domain) else host.domain(domain)
     registry.check_name(name or origin.name)
     found = find_base(base, registry, trust_code=trust_code)
     config = found.config
     given = settings_from(options, origin.defaults)
     examples = _examples(origin, given.seed)
+    if "domain" in source:  # files are looked at where they are read, a program may know what it does
+        refuse_shared(origin.name, examples)
     everything = [example for rows in examples.values() for example in rows]
     task = training_task(config, labelled=any(example.label is not None for example in everything))
     labels = labels_of(everything) if task is CLASSIFY else ()
     given = _that_apply(given, task, options)
     limit = length_limit(config, given.max_length)
+    tokenizer = load_tokenizer(found)
     objective = make_objective(
         task,
-        load_tokenizer(found),
+        tokenizer,
         stop_ids(found),
         prompt_dropout=given.prompt_dropout,
         opening_weight=given.opening_weight,
@@ -93,7 +97,10 @@ def make_plan(
         room=limit if given.packing else None,
     )
     rows = {split: objective.encode(examples[split], limit, split) for split in SPLITS}
-    check_ids(rows, config, found.record.id)
+    size = vocabulary_of(config)
+    if size is not None:
+        for split in SPLITS:
+            check_ids(rows[split].rows, size, split, lambda id_: str(tokenizer.decode([id_])))
     settings = given.resolved(found.record.parameters, len(rows["train"]))
     notes: list[str] = []
     modules = list_modules(config, task, code=found.folder if found.code else None)
@@ -111,7 +118,7 @@ def make_plan(
         rows=rows,
         data_digest=data_digest(examples),
         notes=tuple(notes),
-        source=dict(source or ({"domain": domain} if isinstance(domain, str) else {})),
+        source=source,
     )
 
 

@@ -17,7 +17,9 @@ from lftreg.errors import InvalidData, LftregError
 from lftreg.models.configs import plain_config
 from lftreg.models.fresh import add_adapter
 from lftreg.models.load import Loaded, load_base
+from lftreg.models.sound import check_weights
 from lftreg.models.tasks import LABELS
+from lftreg.objectives.packing import check_packing
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import Domain
 from lftreg.registry import Draft, Registry, Run, Version
@@ -26,11 +28,11 @@ from lftreg.training import samples
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.curve import CURVE, draw
 from lftreg.training.events import Listener, Stopping
+from lftreg.training.learner import NotFinite
 from lftreg.training.loop import fit
 from lftreg.training.losses import LOSSES, Losses
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.plan import Plan, make_plan
-from lftreg.training.preflight import packs_apart
 from lftreg.training.processes import by_first, make_accelerator
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.state import Fitted
@@ -167,12 +169,8 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     torch.manual_seed(settings.seed)
     model = _with_adapter(loaded, plan)
     rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
-    if settings.packing and not packs_apart(plan.objective, model, rows):
-        raise InvalidData(
-            f"rows that share a line would see each other in base {plan.base.record.id!r}",
-            "leave --packing out: its attention does not tell packed rows apart",
-            code="packing-leaks",
-        )
+    if settings.packing:
+        check_packing(model)
     asked = samples.questions(plan)
     before = _before(run, model, loaded, asked)
     patient = accelerator.num_processes > 1
@@ -181,10 +179,14 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
         listen(Stopping(number, again=not patient))
 
     with stopping(stopped, patient) as stop, noisy_embeddings(model, settings.neftune):
-        fitted = fit(
-            model, plan.objective, rows, validation, settings, listen,
-            accelerator=accelerator, keeper=Keeper(run.path, save_every), stop=stop,
-        )  # fmt: skip
+        try:
+            fitted = fit(
+                model, plan.objective, rows, validation, settings, listen,
+                accelerator=accelerator, keeper=Keeper(run.path, save_every), stop=stop,
+            )  # fmt: skip
+        except NotFinite:
+            check_weights(model, plan.base.record.id)  # then it is nobody's learning rate
+            raise
     _check_alive(fitted, plan)
     set_peft_model_state_dict(model, fitted.factors)
     after = samples.answers(model, loaded, asked)

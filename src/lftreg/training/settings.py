@@ -28,6 +28,7 @@ LEARNING_RATES = (
 EPOCHS = ((200, 5), (2000, 3), (float("inf"), 1))
 SMALL_BASE = 50e6  # below this a base knows so little that it needs more passes
 SMALL_BASE_EPOCHS = 5
+LARGEST_RANK = 8192  # the widest layers of the largest open models are about so wide
 FEWEST_STEPS = 60  # fewer optimizer steps than this teach nothing, however few the rows
 
 
@@ -65,13 +66,15 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _require(self.rank <= LARGEST_RANK, "rank", self.rank, f"at most {LARGEST_RANK}")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
         for name in ("rank", "batch_size", "accumulate", "patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("epochs", "max_steps", "max_length"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "1 or more")
         _require(self.lr is None or 0 < self.lr < 1, "lr", self.lr, "between 0 and 1, such as 2e-4")
-        _require(self.alpha is None or self.alpha > 0, "alpha", self.alpha, "more than 0")
+        _require(self.alpha is None or 0 < self.alpha < math.inf, "alpha", self.alpha, "more than 0")
         check_kind(self.quantize)
         _require(0 <= self.neftune < math.inf, "neftune", self.neftune, "0 or more; 5 is usual")
         _require(1 <= self.opening_weight <= 100, "opening_weight", self.opening_weight, "from 1 to 100")

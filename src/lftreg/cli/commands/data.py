@@ -104,7 +104,7 @@ def _measure(data: Data, spec: str, max_length: int | None) -> Measured:
         tokenizer,
         task,
         length_limit(config, max_length),
-        stop_ids=folder_stop_ids(folder),
+        stop_ids=folder_stop_ids(folder, name),
         labels=data.labels,
     )
 
