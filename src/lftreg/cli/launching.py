@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,7 @@ def launch(gpus: int | None, processes: int | None, config: Path | None) -> None
         try:
             _on_cpus(count, words) if processes else _on_gpus(count, config, words)
         except ChildFailedError as error:
-            codes = [failure.exitcode for failure in error.failures.values()]
-            code = next((INTERRUPTS[code] for code in codes if code in INTERRUPTS), max(codes))
-            raise _ended(code) from None
+            raise _failed({rank: failure.exitcode for rank, failure in error.failures.items()}) from None
         except SignalException as error:
             raise _ended(128 + int(error.sigval)) from None
 
@@ -119,6 +117,18 @@ def _on_cpus(count: int | None, words: list[str]) -> None:
 def _threads(count: int | None) -> str:
     """Each process computes with its share of the cores."""
     return str(max(1, (os.cpu_count() or 1) // (count or 1)))
+
+
+def _failed(codes: Mapping[int, int]) -> LftregError:
+    """The error for exit codes by process. One that fails has the others ended, by a signal that says nothing."""
+    own = {rank: code for rank, code in codes.items() if code > 0 and code not in INTERRUPTS}
+    if own:
+        ended: LftregError = Ended(f"process {min(own)} failed", "`lftreg runs` tells what is saved")
+        ended.exit_code = own[min(own)]
+        ended.told = 0 in own
+        return ended
+    interrupted = [INTERRUPTS[code] for code in codes.values() if code in INTERRUPTS]
+    return _ended(interrupted[0] if interrupted else min(codes.values()))
 
 
 def _ended(code: int) -> LftregError:

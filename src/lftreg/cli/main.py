@@ -176,6 +176,8 @@ def _fail(context: Context, error: BaseException) -> int:
     told = _as_ours(context, error)
     if told.told:
         return told.exit_code
+    if "LFTREG_LAUNCHED" in os.environ:
+        _let_speak()
     try:
         if told.exit_code == INTERRUPTED and sys.stderr.isatty():
             sys.stderr.write("\n")  # ends the line with the terminal's ^C
@@ -255,6 +257,16 @@ def _follow() -> None:
 
     if follows():
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _let_speak() -> None:
+    """A process that fails has the others ended: the one that speaks for all may be about to say the same."""
+    from lftreg.cli.launching import follows
+
+    if follows():
+        import time
+
+        time.sleep(5)
 
 
 def _open_closed_streams() -> None:
