@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,7 +14,18 @@ def make_accelerator() -> Any:
     import torch
     from accelerate import Accelerator
 
-    return Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    if accelerator.num_processes > 1:
+        atexit.register(_part)  # NCCL warns of a group that nobody took down
+    return accelerator
+
+
+def _part() -> None:
+    """Leave the group of processes."""
+    import torch.distributed as distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def by_first(accelerator: Any, make: Callable[[], Value]) -> Value:

@@ -194,7 +194,8 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
         check_packing(model)
     if plan.parent is not None:
         set_peft_model_state_dict(model, load_file(plan.parent.weights))
-    asked = samples.questions(plan)
+    shared_out = accelerator.distributed_type.value == "FSDP"  # then no process can generate by itself
+    asked = () if shared_out else samples.questions(plan)
     before = _before(run, model, loaded, asked)
     old_before = loss_of(model, plan.objective, plan.old, settings, accelerator)
     patient = accelerator.num_processes > 1
