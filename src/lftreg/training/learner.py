@@ -269,7 +269,7 @@ class Learner:
 def loss_of(
     model: Any, objective: Objective, rows: Sequence[Row], settings: Settings, accelerator: Any
 ) -> float | None:
-    """Mean loss of a model on some rows, in nats a learned token; None where there are none, or a base is shared out."""
+    """Mean loss on some rows, in nats a learned token; None where there are none, or a base is shared out."""
     if accelerator.distributed_type.value == "FSDP":
         return None  # a base can be shared out once, and the run is what needs it
     return Learner(model, objective, settings, accelerator).evaluate(rows)[0] if rows else None
