@@ -88,7 +88,7 @@ def test_a_plugin_that_gives_nothing_breaks_a_rule(install: Install, source: str
     [
         ({"learning_rate": 1e-3}, "refuses: 'learning_rate' is no training setting"),
         ({"rank": 0}, "refuses: --rank 0 makes no sense"),
-        ({"rank": "16"}, "cannot read: '>=' not supported"),
+        ({"rank": "16"}, "cannot read: '<=' not supported"),
     ],
 )
 def test_defaults_are_settings_of_training(defaults: dict[str, Any], said: str) -> None:

@@ -144,7 +144,9 @@ class Chat:
         before = self._render(messages[:-1], tools, opening=True)
         after = self._render(messages, tools)
         if not after.startswith(before):
-            check_shown(messages, tools, after)  # it may have no room for an answer at all
+            said = messages[-1].content
+            if not _appears(said, after):  # there is no room for an answer at all
+                _left_out(f"the assistant turn {said.strip()[:40]!r}", "assistant")
             raise InvalidData(
                 "the base's chat template writes a conversation with its last answer in another way than when "
                 "it asks for it, so answers cannot be told from prompts",
