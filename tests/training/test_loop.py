@@ -139,3 +139,33 @@ def test_the_base_is_not_touched(loaded: Loaded, rows: tuple[Row, ...]) -> None:
     for name, tensor in before.items():
         assert torch.equal(tensor, after[name])
         assert torch.equal(tensor, live[name])
+
+
+def test_a_validation_that_is_no_number_ends_the_run(loaded: Loaded, rows: tuple[Row, ...]) -> None:
+    """Compared with what is no number, nothing would ever be the best."""
+    model = adapted(loaded)
+    head = loaded.model.get_output_embeddings().weight
+    before = head.data[rows[0].labels[-1]].clone()
+    head.data[rows[0].labels[-1]] = float("nan")
+    try:
+        with pytest.raises(LftregError, match=r"step 0: .*validation") as caught:
+            fit(
+                model,
+                Causal(loaded.chat),
+                rows,
+                rows[:4],
+                SETTINGS.resolved(10**5, len(rows)),
+                lambda e: None,
+            )
+        assert caught.value.code == "not-finite"
+    finally:
+        head.data[rows[0].labels[-1]] = before
+
+
+def test_settings_of_accelerate_do_not_change_a_step(
+    loaded: Loaded, rows: tuple[Row, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trained(loaded, rows, replace(SETTINGS, epochs=1), [])
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    other = trained(load_base(loaded.base), rows, replace(SETTINGS, epochs=1), [])
+    assert [step.loss for step in one.steps] == [step.loss for step in other.steps]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lftreg.data import read_data
 from lftreg.errors import Interrupted, InvalidData, LftregError, NotFound, UsageError
 from lftreg.paths import Home
 from lftreg.plugins.types import Domain, Example
@@ -222,3 +223,81 @@ def test_sigkill_at_random_moments(tiny_llama: Path, home: Path) -> None:
     assert found["kills"] >= int(KILLS)
     assert found["equal"] == found["runs"]
     assert found["in_saves"] > 0
+
+
+def test_a_run_that_judged_itself_is_not_taken_up_again(registry: Registry, tiny_llama: Path) -> None:
+    with pytest.raises(LftregError, match="never fell"):
+        plan = make_plan(
+            lessons(), name=None, base=str(tiny_llama), registry=registry,
+            **{**OPTIONS, "lr": 1e-30, "max_steps": 6},
+        )  # fmt: skip
+        run_plan(plan, registry, save_every=2)
+    (run,) = Runs(registry.home).list()
+    assert (run.status, run.resumable) == ("failed", False)
+    assert not list(run.path.glob("*checkpoint*"))
+    with pytest.raises(NotFound):
+        Runs(registry.home).to_resume()
+
+
+def test_whoever_looks_does_not_stand_in_the_way(registry: Registry, tiny_llama: Path) -> None:
+    with pytest.raises(Pulled):
+        go(registry, tiny_llama, pulls(5))
+    run = Runs(registry.home).to_resume()
+    look = f"""
+from lftreg.paths import Home; from lftreg.training import Runs; from pathlib import Path
+import time
+until = time.time() + 4
+print("looking", flush=True)
+while time.time() < until: [run.status for run in Runs(Home(Path({str(registry.home.root)!r}))).list()]
+"""
+    with subprocess.Popen([sys.executable, "-c", look], stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        watcher.stdout.readline()
+        for _ in range(200):
+            with run.held():
+                pass
+        watcher.kill()
+
+
+def test_what_went_on_from_a_version_goes_on_from_it_again(registry: Registry, tiny_llama: Path) -> None:
+    """By Python, where nobody types the reference a second time."""
+    go(registry, tiny_llama)
+    given: dict[str, Any] = {"base": str(tiny_llama), "registry": registry, "name": "more"}
+    more = {**OPTIONS, "rank": None, "continue_from": "lessons@1"}
+    with pytest.raises(Pulled):
+        train(lessons("!"), listen=pulls(4), **given, **more)
+    heard: list[Event] = []
+    version = train(lessons("!"), listen=heard.append, resume=True, **given)
+    assert version.run is not None
+    assert version.run.parent is not None
+    assert version.run.parent.ref == "lessons@1"
+    with pytest.raises(NotFound):
+        train(lessons("!"), resume=True, **given)
+
+
+def test_resume_with_dry_run_trains_nothing(
+    registry: Registry, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lftreg.cli.main import _run
+
+    data = tmp_path / "rows.jsonl"
+    data.write_text(
+        "\n".join(json.dumps({"prompt": f"What is {n}?", "response": f"{n}."}) for n in range(20))
+    )
+    plan = make_plan(
+        read_data([str(data)]).domain, name="rows", base=str(tiny_llama), registry=registry,
+        source={"data": [str(data)], "map": []}, **OPTIONS,
+    )  # fmt: skip
+    with pytest.raises(Pulled):
+        run_plan(plan, registry, pulls(5), save_every=2)
+    assert _run(["train", "--resume", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "rows"
+    assert not registry.list()
+    for words, says in (
+        (["--rank", "9"], "--rank 9 is not 4"),
+        (["--replay", "0.1"], "--replay 0.1 is not what the run was given itself"),
+        (["customer_support", "--name", "rows"], "was not begun with customer_support"),
+    ):
+        assert _run(["train", "--resume", *words, "--json"]) == 2
+        assert says in json.loads(capsys.readouterr().err)["error"]["message"]
+    assert Runs(registry.home).to_resume("rows").step == 4

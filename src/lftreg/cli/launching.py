@@ -52,7 +52,7 @@ def launch(gpus: int | None, processes: int | None, config: Path | None) -> None
     )  # it would tell of what the first process tells
     with _told(LAUNCHED, "1"), _told("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", _threads(count))):
         try:
-            _on_cpus(count, words) if processes else _on_gpus(count, config, words)
+            _on_cpus(count, words) if processes is not None else _on_gpus(count, config, words)
         except ChildFailedError as error:
             raise _failed({rank: failure.exitcode for rank, failure in error.failures.items()}) from None
         except SignalException as error:
@@ -61,7 +61,7 @@ def launch(gpus: int | None, processes: int | None, config: Path | None) -> None
 
 def _count(gpus: int | None, processes: int | None) -> int | None:
     """How many processes; None where the configuration says it."""
-    if gpus and processes:
+    if gpus is not None and processes is not None:
         raise UsageError("both --gpus and --processes", "--processes is for machines without a GPU")
     for name, number in (("--gpus", gpus), ("--processes", processes)):
         if number is not None and number < 1:
@@ -128,7 +128,13 @@ def _failed(codes: Mapping[int, int]) -> LftregError:
         ended.told = 0 in own
         return ended
     interrupted = [INTERRUPTS[code] for code in codes.values() if code in INTERRUPTS]
-    return _ended(interrupted[0] if interrupted else min(codes.values()))
+    if interrupted:
+        return _ended(interrupted[0])
+    return Ended(
+        "one of the processes was killed",
+        "memory may have run out; `lftreg train --resume` goes on",
+        code="killed",
+    )
 
 
 def _ended(code: int) -> LftregError:

@@ -2,57 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lftreg.cli.context import Context
-from lftreg.cli.own_data import read_own
+from lftreg.cli.own_data import lasting, read_own
 from lftreg.errors import UsageError
 
 if TYPE_CHECKING:
     from lftreg.plugins.types import Domain
-    from lftreg.registry import Version
     from lftreg.training import Plan, RunFolder
 
-Start = Callable[["Plan", "RunFolder"], "Version"]
+HINT = "leave it out, or train anew without --resume"
 
 
-def resume(
+def plans(
     context: Context,
     names: Sequence[str],
     data: Sequence[str],
     name: str | None,
     options: Mapping[str, Any],
-    start: Start,
-) -> list[Version]:
-    """Go on with the newest interrupted run of each name, or of all where none is given."""
+) -> list[tuple[Plan, RunFolder]]:
+    """The newest interrupted run of each name, or of all where none is given, and its plan made anew."""
     from lftreg.data import name_of
     from lftreg.training import Runs
 
     wanted: list[str | None] = [name] if name else [*names] or [name_of(data[0]) if data else None]
     runs = [Runs(context.home).to_resume(one) for one in wanted]
-    return [start(_plan(context, run, options), run) for run in runs]
+    for run in runs:
+        _refuse_other_data(run, names, data)
+    return [(_plan(context, run, options), run) for run in runs]
+
+
+def _refuse_other_data(run: RunFolder, names: Sequence[str], data: Sequence[str]) -> None:
+    """What was typed has to be what the run is made of, or its name."""
+    source = run.request.source
+    if data and lasting(data) != source.get("data"):
+        raise UsageError(f"run {run.id} was not begun with this --data", HINT, code="other-settings")
+    if names and not {run.id, run.request.name, source.get("domain")} & set(names):
+        raise UsageError(f"run {run.id} was not begun with {', '.join(names)}", HINT, code="other-settings")
 
 
 def _plan(context: Context, run: RunFolder, options: Mapping[str, Any]) -> Plan:
-    """The plan of a run, made anew. Options that were typed must say what the run's say: `check_same` looks."""
-    from lftreg.training import make_plan
+    from lftreg.training.resuming import plan_again
 
-    request = run.request
-    given = {key: value for key, value in options.items() if value is not None}
-    base = given.pop("base", request.base)
     context.out.note(f"run {run.id}")
-    source = dict(request.source)
-    went_on = {key: source.pop(key) for key in ("continue_from", "replay") if key in source}
-    return make_plan(
-        _domain(context, run),
-        name=request.name,
-        registry=context.registry,
-        host=context.host,
-        source=source,
-        **went_on,
-        **{"base": base, "trust_code": request.trust_code, **request.settings, **given},
-    )
+    return plan_again(run, _domain(context, run), context.registry, context.host, **options)
 
 
 def _domain(context: Context, run: RunFolder) -> Domain:

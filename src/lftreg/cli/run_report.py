@@ -99,7 +99,7 @@ def _forgotten(losses: Mapping[str, float]) -> str | None:
     if change is None:
         return None
     more = losses["old_after"] / losses["old_before"] - 1
-    return f"{change} ({'forgotten' if more > 0 else 'and better'}: {more:+.0%})"
+    return f"{change} ({abs(more):.0%} {'higher: forgotten' if more > 0 else 'lower'})"
 
 
 def _change(losses: Mapping[str, float], before: str, after: str, unit: str = "") -> str | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 EVERY = 20.0  # seconds between checkpoints, at least
-LARGEST_HEADER = 2**27  # bytes; a safetensors file allows no more
+LARGEST_HEADER = 100_000_000  # bytes; a safetensors file allows no more
 DEAREST = 20.0  # so many times what a save takes has to pass before the next
 
 
@@ -92,7 +92,7 @@ class Keeper:
         metadata = {"state": json.dumps(state.as_dict()), "sha256": _digest(whole)}
         try:
             save_file(whole, scratch, metadata=metadata)
-            with scratch.open("rb") as file:
+            with scratch.open("r+b") as file:
                 os.fsync(file.fileno())
             if place.exists():
                 place.replace(self.folder / BEFORE)

@@ -103,9 +103,32 @@ def check_parent(parent: Parent, fingerprint: str, task: Task, asked: Mapping[st
             )
 
 
+def fill(model: Any, tensors: Mapping[str, Any], ref: str) -> None:
+    """Put a version's factors into a fresh adapter. Raises Incompatible where they are not those of its layers."""
+    from peft import set_peft_model_state_dict
+
+    told = set_peft_model_state_dict(model, dict(tensors))
+    lacking = [key for key in told.missing_keys if ".lora_" in key]
+    if lacking or told.unexpected_keys:
+        raise Incompatible(
+            f"the factors of {ref} are not those of its layers: {(lacking or told.unexpected_keys)[0]}",
+            "`lftreg verify` tells whether its files are whole",
+            code="other-layers",
+        )
+
+
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of the settings a parent's PEFT configuration has decided."""
-    for key in ("use_dora", "rank_pattern", "alpha_pattern", "use_rslora", "modules_to_save"):
+    for key in (
+        "use_dora",
+        "rank_pattern",
+        "alpha_pattern",
+        "use_rslora",
+        "modules_to_save",
+        "layers_to_transform",
+        "target_parameters",
+        "trainable_token_indices",
+    ):
         if config.get(key):
             raise Incompatible(
                 f"an adapter with {key} cannot go on yet", "compose it, or train anew", code="not-plain"

@@ -49,7 +49,7 @@ class Learner:
         self.objective = objective
         self.settings = settings
         self.accelerator = accelerator
-        self.micro = settings.batch_size
+        self.micro = -(-settings.batch_size // accelerator.num_processes)
         self.checkpointing = settings.gradient_checkpointing
         self._proven = False
         self.shared_out = accelerator.distributed_type.value == "FSDP"
@@ -72,6 +72,8 @@ class Learner:
         and the same sum; `tell` hears of it. Raises OutOfMemory where one row is too much, NotFinite where
         the loss or a gradient is no number. The parameters are untouched in both.
         """
+        import torch
+
         for options in self.optimizer.param_groups:
             options["lr"] = rate
         while True:
@@ -84,13 +86,10 @@ class Learner:
             self._shrink(group)
             self.set_random_state(random)
             tell(self.micro, self.checkpointing)
-        if not self._proven:
-            check_gradients(self.model)
-            self._proven = True
-        norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
-            raise NotFinite(*self._blame(group, loss if not math.isfinite(loss) else norm))
+            raise NotFinite(*self.blame([row for batch in group for row in batch], loss + norm, "train"))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss
@@ -149,6 +148,8 @@ class Learner:
 
     def _gradients(self, group: Sequence[Sequence[Row]]) -> float | None:
         """Gradients of the mean loss, added up over all processes; None where memory ran out in one."""
+        import torch
+
         learned = sum(row.learned for batch in group for row in batch)
         total: Any = 0.0
         ran_out = False
@@ -156,30 +157,35 @@ class Learner:
             for batch in group:
                 for part, weight in self._mine(batch, self.micro):
                     with self._autocast():
-                        loss = self.judge(part)[0] * (weight / learned)
-                    self.accelerator.backward(loss)
+                        loss = self.judge(part)[0] / learned
+                    if not weight:
+                        loss = torch.nan_to_num(loss) * 0.0
+                    loss.backward()  # accelerate would divide it by a number of its own
                     total = total + loss.detach()
         except Exception as error:
             if self.shared_out or not memory.ran_out(error):
                 raise
             ran_out = True  # the exception holds the step's tensors: it has to go before the next try
-        if self.accelerator.num_processes == 1:
-            return None if ran_out else float(total)
         if self.agree(ran_out):
             return None
+        if not self._proven and any(True for batch in group for _ in self._mine(batch, self.micro)):
+            check_gradients(self.model)
+            self._proven = True
+        if self.accelerator.num_processes == 1:
+            return float(total)
         self._share_gradients()
         return self._sum([float(total)])[0]
 
     def _share_gradients(self) -> None:
-        """Add the gradients of all processes up, in one exchange."""
+        """Add the gradients of all processes up, in one exchange. What has none in any of them keeps none."""
         import torch
 
         pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        had = self._sum([float(p.grad is not None) for p in self.parameters])
         flat = self.accelerator.reduce(torch.cat([piece.flatten() for piece in pieces]), reduction="sum")
-        for parameter, piece in zip(
-            self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True
-        ):
-            parameter.grad = piece.view_as(parameter)
+        parts = torch.split(flat, [p.numel() for p in self.parameters])
+        for parameter, piece, some in zip(self.parameters, parts, had, strict=True):
+            parameter.grad = piece.view_as(parameter) if some else None
 
     def _shrink(self, group: Sequence[Sequence[Row]]) -> None:
         """Half as many rows at once; where that is one already, gradient checkpointing; then nothing is left."""
@@ -217,11 +223,10 @@ class Learner:
         for part in (rows[:half], rows[half:]):
             yield from self._judged(part)
 
-    def _blame(self, group: Sequence[Sequence[Row]], figure: float) -> tuple[str, str]:
-        """Which rows of a step give no finite loss, and what to do about it."""
+    def blame(self, rows: Sequence[Row], figure: float, split: str) -> tuple[str, str]:
+        """Which of some rows give no finite loss, and what to do about it."""
         import torch
 
-        rows = [row for batch in group for row in batch]
         alone = []
         with torch.no_grad(), self._autocast():
             for row in rows:
@@ -230,9 +235,9 @@ class Learner:
         named = ", ".join(str(row.number) for row in (alone or rows)[:NAMED])
         more = "" if len(alone or rows) <= NAMED else f" and {len(alone or rows) - NAMED} more"
         if 0 < len(alone) < len(rows):
-            return f"rows {named}{more} of train give a loss of {figure}", "look at them, or leave them out"
+            return f"rows {named}{more} of {split} give a loss of {figure}", "look at them, or leave them out"
         return (
-            f"the loss became {figure}, in a batch of the train rows {named}{more}",
+            f"the loss became {figure}, in a batch of the {split} rows {named}{more}",
             f"try a smaller learning rate than {self.settings.lr:g}, or --dtype float32",
         )
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lftreg.errors import Interrupted
+from lftreg.errors import Interrupted, StorageError
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
 from lftreg.training.checkpoint import Keeper
-from lftreg.training.events import Listener, Resumed, Saved, Shrunk, Stepped, Validated
+from lftreg.training.events import Listener, Resumed, Saved, Shrunk, Stepped, Validated, Warned
 from lftreg.training.learner import Learner, NotFinite, Stopped
 from lftreg.training.order import Order
 from lftreg.training.processes import make_accelerator
@@ -75,8 +75,9 @@ class Loop:
         self.keeper = keeper
         self.stop = Stop() if stop is None else stop
         self.listen = listen if self.learner.accelerator.is_main_process else lambda event: None
-        self.state = State(micro=settings.batch_size, checkpointing=settings.gradient_checkpointing)
+        self.state = State(micro=self.learner.micro, checkpointing=settings.gradient_checkpointing)
         self.best: dict[str, torch.Tensor] = self.learner.factors()
+        self.saved = 0
         self.every = validation_interval(self.steps, self.order.steps_a_pass)
 
     def run(self) -> Fitted:
@@ -94,6 +95,8 @@ class Loop:
         except Stopped:
             self._interrupt()
         self.learner.judge.eval()
+        if self.keeper and self.saved != self.state.step:
+            self._save()  # questions and a registry are still to come
         state = self.state
         early = state.step < self.steps
         seconds = time.monotonic() - self._clock
@@ -105,6 +108,7 @@ class Loop:
         found = self.keeper.restore(self.learner) if self.keeper else None
         if found is not None:
             self.state, self.best, fallback = found
+            self.saved = self.state.step
             for validated in self.state.validations:
                 self.listen(validated)
             for stepped in self.state.steps[-1:]:
@@ -121,6 +125,8 @@ class Loop:
     def _validate(self) -> None:
         state = self.state
         loss, accuracy = self.learner.evaluate(self.held_out, self.stop)
+        if not math.isfinite(loss):
+            raise NotFinite(*self._at(*self.learner.blame(self.held_out, loss, "validation")))
         validated = Validated(state.step, loss, loss < state.lowest, accuracy)
         if validated.best:
             self.best, state.best_step = self.learner.factors(), state.step
@@ -135,7 +141,7 @@ class Loop:
         try:
             loss = self.learner.step(group, rate, self._tell_shrunk)
         except NotFinite as error:
-            raise NotFinite(f"step {state.step + 1}: {error.message}", error.hint) from None
+            raise NotFinite(*self._at(error.message, error.hint or "", 1)) from None
         state.step += 1
         state.tokens += sum(len(row.ids) for batch in group for row in batch)
         state.seconds = time.monotonic() - self._clock
@@ -143,6 +149,10 @@ class Loop:
         stepped = Stepped(state.step, self.steps, loss, rate, state.tokens, state.seconds, used)
         state.steps.append(stepped)
         self.listen(stepped)
+
+    def _at(self, message: str, hint: str, after: int = 0) -> tuple[str, str]:
+        """An error with the step at which it came."""
+        return f"step {self.state.step + after}: {message}", hint
 
     def _tell_shrunk(self, rows: int, checkpointing: bool) -> None:
         self.state.micro, self.state.checkpointing = rows, checkpointing
@@ -153,13 +163,18 @@ class Loop:
         if self.learner.agree(bool(self.stop)):
             self._interrupt()
         step = self.state.step
-        if self.keeper and step and self.learner.agree(self.keeper.due(step)):
-            self._save()
+        first = self.learner.accelerator.is_main_process
+        if self.keeper and step != self.saved and self.learner.agree(first and self.keeper.due(step)):
+            try:
+                self._save()
+            except StorageError as error:  # the one before is whole, and the next may find more room
+                self.listen(Warned(f"step {step}: {error.message}"))
 
     def _save(self) -> None:
         assert self.keeper is not None
         self.state.seconds = time.monotonic() - self._clock
         self.keeper.save(self.learner, self.state, self.best)
+        self.saved = self.state.step
         self.listen(Saved(self.state.step))
 
     def _interrupt(self) -> None:
@@ -186,5 +201,5 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 
 def validation_interval(steps: int, steps_a_pass: int) -> int:
-    """Once a pass, at least five times a run, never more often than every ten steps."""
+    """Once a pass, or five times in a run of few passes, but never more often than every ten steps."""
     return max(10, min(steps_a_pass, steps // 5))

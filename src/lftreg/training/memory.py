@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lftreg.errors import Unavailable
 
 # torch's allocator on CPUs raises a bare RuntimeError; these are its words on Linux, macOS and Windows.
-_WORDS = ("can't allocate memory", "not enough memory", "std::bad_alloc", "out of memory")
+_WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "out of memory",
+    "status_alloc_failed",
+)
 
 
 class OutOfMemory(Unavailable):
@@ -23,6 +31,20 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Memory that runs out where nothing can be tried again, such as while a base is read: in words."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(
+            "memory ran out",
+            "--quantize nf4, a smaller base, --batch-size 1 or fewer targets help; `--dry-run` foretells it",
+        ) from error
 
 
 def release(device: Any) -> None:

@@ -84,7 +84,7 @@ def make_plan(
     origin = domain if isinstance(domain, Domain) else host.domain(domain)
     registry.check_name(name or origin.name)
     parent = None if continue_from is None else find_parent(continue_from, replay, registry, host)
-    if parent is None and replay:
+    if parent is None and replay is not None:
         raise UsageError("--replay without --continue-from", "say which version to go on from")
     if parent is not None:
         origin = with_replay(origin, parent)

@@ -6,6 +6,10 @@ import atexit
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from lftreg.errors import UsageError
+
+KNOWN = ("NO", "MULTI_GPU", "MULTI_CPU", "FSDP")
+
 Value = TypeVar("Value")
 
 
@@ -14,7 +18,14 @@ def make_accelerator() -> Any:
     import torch
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    kind = str(accelerator.distributed_type.value)
+    if kind not in KNOWN:
+        raise UsageError(
+            f"accelerate is set up for {kind}, which lftreg does not train with",
+            "use several GPUs (--gpus N), or FSDP by --accelerate-config",
+            code="unknown-launcher",
+        )
     if accelerator.num_processes > 1:
         atexit.register(_part)  # NCCL warns of a group that nobody took down
     return accelerator

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lftreg import __version__
-from lftreg.errors import InvalidData, LftregError
+from lftreg.errors import LftregError, StorageError
 from lftreg.models.configs import plain_config
 from lftreg.models.fresh import add_adapter
 from lftreg.models.load import Loaded, load_base
@@ -24,8 +24,9 @@ from lftreg.plugins.host import Host
 from lftreg.plugins.types import Domain
 from lftreg.registry import Draft, Registry, Run, Version
 from lftreg.tensors import settle_header
-from lftreg.training import samples
+from lftreg.training import memory, samples
 from lftreg.training.checkpoint import Keeper
+from lftreg.training.continuing import fill
 from lftreg.training.curve import CURVE, draw
 from lftreg.training.events import Listener, Stopping
 from lftreg.training.forecast import money
@@ -35,6 +36,7 @@ from lftreg.training.losses import LOSSES, Losses
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.plan import Plan, make_plan
 from lftreg.training.processes import by_first, make_accelerator
+from lftreg.training.resuming import check_same, plan_again
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.state import Fitted
 from lftreg.training.stopping import stopping
@@ -81,16 +83,16 @@ def train(
     """
     check_trackers(log_to)
     registry = registry or Registry()
-    run = None
     if resume:
         run = Runs(registry.home).to_resume(name or (domain if isinstance(domain, str) else domain.name))
-        options = {**run.request.settings, **options}
-        base, trust_code = run.request.base, trust_code or run.request.trust_code
+        asked = {"continue_from": continue_from, "replay": replay, **options}
+        plan = plan_again(run, domain, registry, host, **asked)
+        return run_plan(plan, registry, listen, run, log_to=log_to)
     plan = make_plan(
         domain, name=name, base=base, registry=registry, host=host, trust_code=trust_code,
         continue_from=continue_from, replay=replay, **options,
     )  # fmt: skip
-    return run_plan(plan, registry, listen, run, log_to=log_to)
+    return run_plan(plan, registry, listen, log_to=log_to)
 
 
 def run_plan(
@@ -117,7 +119,12 @@ def run_plan(
         run = by_first(accelerator, lambda: Runs(registry.home).begin(request_of(plan)))
     else:
         check_same(plan, run.request)
-    with _holding(run, accelerator):
+    if not run.path.is_dir():
+        raise StorageError(
+            f"this process does not see {run.path}",
+            "all machines of a run need one home, on a file system they share",
+        )
+    with _holding(run, accelerator), memory.told():
         published = by_first(accelerator, lambda: _published(run, plan, registry))
         if published is None:
             heard = listen if accelerator.is_main_process else lambda event: None
@@ -157,24 +164,6 @@ def _continued(plan: Plan) -> dict[str, Any]:
     return {"continue_from": f"{parent.version.name}@{parent.version.number}", "replay": parent.replay}
 
 
-def check_same(plan: Plan, request: Request) -> None:
-    """A run goes on with the data and the base that it began with. Raises InvalidData."""
-    hint = "put it back, or train anew without --resume"
-    if plan.data_digest != request.data_digest:
-        raise InvalidData("the data is not what it was when the run began", hint, code="data-changed")
-    if plan.base.record.fingerprint != request.fingerprint:
-        raise InvalidData(
-            f"base {request.base!r} is not what it was when the run began", hint, code="base-changed"
-        )
-    for name, value in plan.settings.as_dict().items():
-        if name in request.settings and request.settings[name] != value:
-            raise InvalidData(
-                f"--{name.replace('_', '-')} {value} is not what the run began with ({request.settings[name]})",
-                "leave it out, or train anew without --resume",
-                code="other-settings",
-            )
-
-
 def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_every: int | None) -> _Outcome:
     """Train, and ask the questions before and after."""
     import torch
@@ -193,12 +182,14 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     if settings.packing:
         check_packing(model)
     if plan.parent is not None:
-        set_peft_model_state_dict(model, load_file(plan.parent.weights))
+        fill(model, load_file(plan.parent.weights), plan.parent.version.ref)
     shared_out = accelerator.distributed_type.value == "FSDP"  # then no process can generate by itself
     asked = () if shared_out else samples.questions(plan)
-    before = _before(run, model, loaded, asked)
+    before = by_first(accelerator, lambda: _before(run, model, loaded, asked))
     old_before = loss_of(model, plan.objective, plan.old, settings, accelerator)
     patient = accelerator.num_processes > 1
+    if patient:  # each process has rows of its own, and so noise and dropout of its own
+        torch.manual_seed(settings.seed + 1000 * accelerator.process_index)
 
     def stopped(number: int) -> None:
         listen(Stopping(number, again=not patient))
@@ -214,7 +205,7 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
             raise
     _check_alive(fitted, plan)
     set_peft_model_state_dict(model, fitted.factors)
-    after = samples.answers(model, loaded, asked)
+    after = by_first(accelerator, lambda: samples.answers(model, loaded, asked))
     config = plain_config(model.peft_config["default"], plan.base.record.id)
     old_after = loss_of(model, plan.objective, plan.old, settings, accelerator)
     old = None if old_before is None or old_after is None else (old_before, old_after)

@@ -26,6 +26,9 @@ from lftreg.training.checkpoint import BEFORE, NEWEST, step_of
 Status = Literal["running", "interrupted", "failed", "done"]
 
 REQUEST, OUTCOME, LOCK = "run.json", "outcome.json", "lock"
+HOLDER = "holder.json"
+PATIENCE = 2.0  # seconds
+PASSING = ("storage", "out-of-memory", "bug")  # errors whose reason may be gone when a run is tried again
 KEPT = 200  # runs that are done, whose records stay; the registry keeps what they made
 
 
@@ -87,6 +90,27 @@ class RunFolder:
         return any((self.path / name).is_file() for name in (NEWEST, BEFORE))
 
     @property
+    def resumable(self) -> bool:
+        """Whether it can go on: it was interrupted, or failed for a reason that may be gone."""
+        status = self.status
+        return status == "interrupted" or (status == "failed" and self.saved)
+
+    @property
+    def holder(self) -> Mapping[str, Any]:
+        """The process that trains it, or did last: its pid and its host."""
+        return _json(self.path / HOLDER) or {}
+
+    @property
+    def touched_at(self) -> float:
+        """When something last happened to it."""
+        places = [self.path / name for name in (REQUEST, OUTCOME, HOLDER, NEWEST)]
+        return max((place.stat().st_mtime for place in places if place.exists()), default=0.0)
+
+    @staticmethod
+    def _may_go_on(outcome: Mapping[str, Any]) -> bool:
+        return "ref" not in outcome and outcome["error"]["code"] in PASSING
+
+    @property
     def step(self) -> int:
         """How many steps are safe in the newest checkpoint; 0 where there is none."""
         for name in (NEWEST, BEFORE):
@@ -100,7 +124,7 @@ class RunFolder:
         """Within, the run is this process's. Raises UsageError where it is another's."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / LOCK, timeout=0)
+        lock = FileLock(self.path / LOCK, timeout=PATIENCE)  # somebody may just be looking
         try:
             lock.acquire()
         except Timeout:
@@ -114,6 +138,7 @@ class RunFolder:
                 f"{self.path} cannot be locked: {error.strerror}", "choose another --home"
             ) from error
         try:
+            _write(self.path / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
             lock.release()
@@ -121,9 +146,9 @@ class RunFolder:
     def close(self, outcome: Mapping[str, Any]) -> None:
         """Say how the run ended. What only a run that goes on needs is removed from one that is done."""
         _write(self.path / OUTCOME, {**outcome, "ended_at": time.time()})
-        if "ref" in outcome:
-            for name in (NEWEST, BEFORE):
-                (self.path / name).unlink(missing_ok=True)
+        if not self._may_go_on(outcome):
+            for path in (*self.path.glob("checkpoint*"), *self.path.glob(f".{NEWEST}.*")):
+                path.unlink(missing_ok=True)
 
     def reopen(self) -> None:
         """A run that failed goes on."""
@@ -137,8 +162,10 @@ class RunFolder:
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
-        except (Timeout, OSError):
+        except Timeout:
             return True
+        except OSError:
+            return False  # a folder that cannot be written to is nobody's
         lock.release()
         return False
 
@@ -160,12 +187,12 @@ class Runs:
         return RunFolder(folder)
 
     def list(self) -> list[RunFolder]:
-        """Every run, the newest first."""
+        """Every run, the one that something happened to last first."""
         try:
             paths = [path for path in self._folder.iterdir() if (path / REQUEST).is_file()]
         except FileNotFoundError:
             return []
-        return sorted(map(RunFolder, paths), key=lambda run: (run.request.started_at, run.id), reverse=True)
+        return sorted(map(RunFolder, paths), key=lambda run: (run.touched_at, run.id), reverse=True)
 
     def to_resume(self, name: str | None = None) -> RunFolder:
         """The newest run that can go on: of an adapter's name, or by its own identity, or of all.
@@ -173,9 +200,9 @@ class Runs:
         Raises NotFound where there is none, UsageError where it is running.
         """
         runs = [run for run in self.list() if name is None or name in (run.request.name, run.id)]
-        for run in runs:
-            if run.status == "interrupted" or (run.status == "failed" and run.saved):
-                return run
+        ready = [run for run in runs if run.resumable]
+        for run in sorted(ready, key=lambda run: run.status != "interrupted"):
+            return run
         whose = f"of {name!r} " if name else ""
         running = next((run for run in runs if run.status == "running"), None)
         if running is not None:
@@ -191,7 +218,7 @@ class Runs:
         )
 
     def _prune(self) -> None:
-        done = [run for run in self.list() if run.status == "done"]
+        done = [run for run in self.list() if run.status in ("done", "failed") and not run.resumable]
         for run in done[KEPT:]:
             shutil.rmtree(run.path, ignore_errors=True)
 

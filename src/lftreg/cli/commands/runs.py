@@ -56,9 +56,9 @@ def _row(run: RunFolder) -> dict[str, Any]:
         "started_at": documents.moment(datetime.fromtimestamp(request.started_at, UTC)),
         "ref": outcome.get("ref"),
         "error": outcome.get("error"),
-        "resumable": status == "interrupted" or (status == "failed" and run.saved),
-        "pid": request.pid if status == "running" else None,
-        "host": request.host,
+        "resumable": run.resumable,
+        "pid": run.holder.get("pid") if status == "running" else None,
+        "host": run.holder.get("host", request.host),
     }
 
 

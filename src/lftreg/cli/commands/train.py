@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents, launching, plan_view, run_report
+from lftreg.cli import documents, launching, plan_view, resuming, run_report
 from lftreg.cli.command import define
 from lftreg.cli.complete import DATA
 from lftreg.cli.context import Context
@@ -159,21 +159,28 @@ def command(
         from lftreg.training.trackers import check_trackers
 
         check_trackers(log_to)
-    if (gpus or processes or accelerate_config) and not dry_run and not launching.launched():
+    if gpu_type is not None and not dry_run:
+        raise UsageError("--gpu-type foretells, and trains nothing", "add --dry-run")
+    several = gpus is not None or processes is not None or accelerate_config is not None
+    if several and not dry_run and not launching.launched():
         launching.launch(gpus, processes, accelerate_config)
+        return
+    if resume:
+        if mapping:
+            raise UsageError("--map with --resume", "the run knows its columns")
+        resumed = resuming.plans(context, domains, data, name, {"base": base, **options})
+        plans = [plan for plan, _ in resumed]
+    else:
+        sources = _sources(context, domains, data, mapping, name)
+        asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
+        if dry_run:
+            plans = [_plan(context, source, name, asked) for source in sources]
+    if dry_run:
+        plan_view.show_plans(context, plans, gpu_type, gpus or processes or 1)
         return
     run = partial(_run, context, save_every, log_to)
     if resume:
-        from lftreg.cli import resuming
-
-        base_asked = {"base": base} if base else {}
-        _tell(context, resuming.resume(context, domains, data, name, {**options, **base_asked}, run))
-        return
-    sources = _sources(context, domains, data, mapping, name)
-    asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
-    if dry_run:
-        plans = [_plan(context, source, name, asked) for source in sources]
-        plan_view.show_plans(context, plans, gpu_type, gpus or processes or 1)
+        _tell(context, [run(plan, folder) for plan, folder in resumed])
         return
     _tell(
         context, [_checked(context, source, run(_plan(context, source, name, asked))) for source in sources]
