@@ -199,7 +199,7 @@ def test_a_run_on_a_terminal(spawn: Spawn, lftreg: Lftreg, rows: Path, tiny_llam
 
 
 def test_ctrl_c_is_heard_and_the_terminal_left_clean(spawn: Spawn, rows: Path, tiny_llama: Path) -> None:
-    long = ("--max-steps", "400", "--accumulate", "40")
+    long = ("--max-steps", "4000", "--accumulate", "40", "--lr", "1e-5")
     process = spawn("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, *long)
     process.expect("tokens/s")
     process.sendintr()

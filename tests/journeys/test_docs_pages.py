@@ -20,6 +20,8 @@ NOT_RUN = {
     ". .venv/bin/activate": "there is one already",
     "pip install .": "tests/journeys/test_wheel.py installs the wheel",
     "pip install --editable ./lftreg-workshop": "tests/journeys/test_plugin_kit.py installs plugins",
+    "lftreg train --data ./inbox.jsonl --gpus 2": "no two GPUs are here; test_processes.py takes two processes",
+    "lftreg train --resume": "nothing was interrupted; test_resume.py interrupts, and tests/training/killing.py kills",
     "lftreg train workshop": "it is not installed here; test_plugin_kit.py trains on it",
     "lftreg plugins check workshop": "as the line above",
 }

@@ -93,9 +93,10 @@ def test_ctrl_c_ends_a_run_with_130_and_registers_nothing(home: Path, tiny_llama
     rest = process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=60) == 130
-    assert "interrupted" in rest
+    assert "everything is saved" in rest
     assert "Traceback" not in rest
     assert answer("list", home=home) == []
+    assert [run["status"] for run in answer("runs", home=home)] == ["interrupted"]
 
 
 def test_two_runs_with_one_seed_give_the_same_bytes(tmp_path: Path, tiny_llama: Path) -> None:

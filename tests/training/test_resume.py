@@ -22,7 +22,7 @@ from lftreg.training import Runs, Stepped, Validated, make_plan, run_plan, train
 from lftreg.training.checkpoint import BEFORE, NEWEST
 from lftreg.training.events import Event, Resumed
 
-KILLS = os.environ.get("LFTREG_KILLS", "8")  # `make soak` kills fifty times
+KILLS = os.environ.get("LFTREG_KILLS", "5")  # `make soak` kills fifty times
 
 OPTIONS: dict[str, Any] = {
     "rank": 4, "lr": 1e-2, "batch_size": 4, "max_steps": 24, "patience": 9, "prompt_dropout": 0.2, "neftune": 3.0,

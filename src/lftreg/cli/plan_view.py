@@ -107,7 +107,8 @@ def _foretold(forecast: Forecast) -> dict[str, str | None]:
             f"base {size(taken.base)}", f"adapter and optimizer {size(taken.static - taken.base)}",
             f"activations {size(taken.activations)}",
         ]  # fmt: skip
-        memory = f"{size(taken.peak)} at most: {', '.join(parts)}"
+        beside = "" if forecast.device.gpu else ", beside Python and torch themselves"
+        memory = f"{size(taken.peak)} at most{beside}: {', '.join(parts)}"
         if forecast.device.memory:
             memory += f"; {where} has {size(forecast.device.memory)}"
     return {

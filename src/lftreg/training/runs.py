@@ -138,6 +138,8 @@ class RunFolder:
                 f"{self.path} cannot be locked: {error.strerror}", "choose another --home"
             ) from error
         try:
+            for leftover in self.path.glob(".*"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
             _write(self.path / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
             yield
         finally:
@@ -147,7 +149,7 @@ class RunFolder:
         """Say how the run ended. What only a run that goes on needs is removed from one that is done."""
         _write(self.path / OUTCOME, {**outcome, "ended_at": time.time()})
         if not self._may_go_on(outcome):
-            for path in (*self.path.glob("checkpoint*"), *self.path.glob(f".{NEWEST}.*")):
+            for path in self.path.glob("checkpoint*"):
                 path.unlink(missing_ok=True)
 
     def reopen(self) -> None:
