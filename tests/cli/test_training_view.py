@@ -25,6 +25,8 @@ from lftreg.training.samples import SAMPLES, Sample, written
 from .conftest import RUN, Lftreg, Publish
 from .test_main import HEAVY, imported_by
 
+pytestmark = pytest.mark.slow
+
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?[349][0-7](?:;[0-9;]*)?m")
 BRAILLE = re.compile(r"[\u2801-\u28ff]")

@@ -15,6 +15,8 @@ from lftreg.registry import Registry, Version
 from lftreg.training import Stepped, make_plan, run_plan, train
 from lftreg.training.events import Event
 
+pytestmark = pytest.mark.slow
+
 TRAIN: dict[str, Any] = {"rank": 4, "lr": 1e-2, "batch_size": 4, "max_steps": 30, "patience": 9}
 
 

@@ -437,7 +437,13 @@ def _lineage(
     if version.run is not None and version.run.parent is not None:
         made_of = (version.run.parent,)
     parents = [
-        _lineage(connection, _older(connection, version, p.digest), p.ref, p.weight, p.digest)
+        _lineage(
+            connection,
+            _older(connection, version, p.digest),
+            p.ref,
+            p.weight if version.recipe else None,
+            p.digest,
+        )
         for p in made_of
     ]
     return Lineage(version, ref, version.digest, weight, tuple(parents))

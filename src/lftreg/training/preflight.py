@@ -11,12 +11,6 @@ from typing import Any
 
 from lftreg.errors import LftregError
 
-OWN = (
-    ".lora_",
-    ".modules_to_save.",
-)  # parts of the names of what belongs to an adapter; the second is a head
-APART = 1e-3  # nats by which a neighbour's change may move a row's loss, for rounding's sake
-
 
 def check_gradients(model: Any) -> None:
     """Every trained parameter has a gradient, after a first backward pass.

@@ -56,6 +56,7 @@ def _row(run: RunFolder) -> dict[str, Any]:
         "started_at": documents.moment(datetime.fromtimestamp(request.started_at, UTC)),
         "ref": outcome.get("ref"),
         "error": outcome.get("error"),
+        "saved": run.saved,
         "resumable": run.resumable,
         "pid": run.holder.get("pid") if status == "running" else None,
         "host": run.holder.get("host", request.host),
@@ -99,4 +100,4 @@ def _outcome(row: dict[str, Any]) -> str:
         return str(row["error"]["code"])
     if row["pid"]:
         return f"process {row['pid']}"
-    return "can go on" if row["step"] else "nothing saved"
+    return "can go on" if row["saved"] else "nothing saved"

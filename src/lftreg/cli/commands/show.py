@@ -20,7 +20,7 @@ from lftreg.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lftreg.registry import Recipe, Version
+    from lftreg.registry import Recipe, Run, Version
     from lftreg.training.samples import Sample
 
 
@@ -145,10 +145,21 @@ def _run(version: Version) -> dict[str, str | None]:
         return {}
     return {
         "task": run.settings.get("task"),
+        "went on from": _parent(run),
         **run_report.fields(run),
         "seed": str(run.seed),
         "libraries": ", ".join(f"{name} {release}" for name, release in run.libraries.items()),
     }
+
+
+def _parent(run: Run) -> str | None:
+    """The version whose factors were trained on, and how much of its data was seen again."""
+    if run.parent is None:
+        return None
+    replay = run.settings["parent"].get("replay") or 0
+    return f"{run.parent.ref}  {short(run.parent.digest)}" + (
+        f", {replay:.0%} of its rows again" if replay else ""
+    )
 
 
 def _recipe(version: Version) -> dict[str, str | None]:
