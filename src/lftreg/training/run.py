@@ -39,7 +39,7 @@ from lftreg.training.processes import by_first, make_accelerator
 from lftreg.training.resuming import check_same, plan_again
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.state import Fitted
-from lftreg.training.stopping import stopping
+from lftreg.training.stopping import Stop, stopping
 from lftreg.training.trackers import check_trackers, tracking
 
 LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
@@ -128,8 +128,17 @@ def run_plan(
         published = by_first(accelerator, lambda: _published(run, plan, registry))
         if published is None:
             heard = listen if accelerator.is_main_process else lambda event: None
-            with tracking(log_to, run.id, plan, registry.home, heard) as tracked:
-                outcome = _fit(plan, run, accelerator, tracked, save_every)
+            patient = accelerator.num_processes > 1
+
+            def noted(number: int) -> None:
+                heard(Stopping(number, again=not patient))
+
+            # From here on, as libraries that are being loaded may swallow a KeyboardInterrupt.
+            with (
+                stopping(noted, patient) as stop,
+                tracking(log_to, run.id, plan, registry.home, heard) as tracked,
+            ):
+                outcome = _fit(plan, run, accelerator, tracked, save_every, stop)
             published = by_first(
                 accelerator,
                 lambda: _publish(plan, run, outcome, registry, price_per_hour, accelerator.num_processes),
@@ -164,7 +173,9 @@ def _continued(plan: Plan) -> dict[str, Any]:
     return {"continue_from": f"{parent.version.name}@{parent.version.number}", "replay": parent.replay}
 
 
-def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_every: int | None) -> _Outcome:
+def _fit(
+    plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_every: int | None, stop: Stop
+) -> _Outcome:
     """Train, and ask the questions before and after."""
     import torch
     from peft import set_peft_model_state_dict
@@ -187,14 +198,10 @@ def _fit(plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_ev
     asked = () if shared_out else samples.questions(plan)
     before = by_first(accelerator, lambda: _before(run, model, loaded, asked))
     old_before = loss_of(model, plan.objective, plan.old, settings, accelerator)
-    patient = accelerator.num_processes > 1
-    if patient:  # each process has rows of its own, and so noise and dropout of its own
+    if accelerator.num_processes > 1:  # each process has rows of its own, and so noise and dropout of its own
         torch.manual_seed(settings.seed + 1000 * accelerator.process_index)
 
-    def stopped(number: int) -> None:
-        listen(Stopping(number, again=not patient))
-
-    with stopping(stopped, patient) as stop, noisy_embeddings(model, settings.neftune):
+    with noisy_embeddings(model, settings.neftune):
         try:
             fitted = fit(
                 model, plan.objective, rows, validation, settings, listen,
