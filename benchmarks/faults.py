@@ -81,8 +81,6 @@ def main() -> None:
 
 def both(case: Case, folder: Path, make: object) -> tuple[Outcome, Outcome]:
     nothing = Outcome("n/a", "")
-    if case.skip:
-        return replace(nothing, why=case.skip), nothing
     setup = case.build(folder, make)  # type: ignore[arg-type]
     return by_lftreg(case, setup, folder), nothing if case.trl is None else by_trl(case, setup, folder)
 

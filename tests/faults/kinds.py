@@ -73,7 +73,7 @@ class Case:
 
     `clear` is what any trainer's last line has to name so that a user can act; `holds` judges a run that
     finished. `trl` are arguments of an SFTTrainer as a user would write them, None where there is no
-    equivalent. `defect` is why lftreg fails the case today, `skip` why it cannot be run yet.
+    equivalent.
     """
 
     name: str
@@ -84,8 +84,6 @@ class Case:
     holds: Property | None = None
     trl: Mapping[str, Any] | None = None
     more: frozenset[str] = frozenset()  # of "twice", "one-batch", "packed": what is measured besides
-    defect: str = ""
-    skip: str = ""
 
     def is_clear(self, line: str) -> bool:
         pattern = self.clear or (self.expect.says if self.expect else "")

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from lftreg.plugins.types import Domain
     from lftreg.training import Plan, RunFolder
 
-HINT = "leave it out, or train anew without --resume"
-
 
 def plans(
     context: Context,
@@ -36,6 +34,8 @@ def plans(
 
 def _refuse_other_data(run: RunFolder, names: Sequence[str], data: Sequence[str]) -> None:
     """What was typed has to be what the run is made of, or its name."""
+    from lftreg.training.resuming import HINT
+
     source = run.request.source
     if data and lasting(data) != source.get("data"):
         raise UsageError(f"run {run.id} was not begun with this --data", HINT, code="other-settings")

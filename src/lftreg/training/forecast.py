@@ -49,11 +49,11 @@ def foresee(
     dtype = plan.settings.dtype
     if dtype == "auto":
         dtype = "bfloat16" if found.gpu else "float32"
+    cost = _cost(plan, found, dtype, price_per_hour, processes)
     try:
-        taken = _memory(plan, found, dtype, processes)
+        return Forecast(found, _memory(plan, found, dtype, processes), cost)
     except LftregError as error:
-        return Forecast(found, None, _cost(plan, found, dtype, price_per_hour, processes), error.message)
-    return Forecast(found, taken, _cost(plan, found, dtype, price_per_hour, processes))
+        return Forecast(found, None, cost, error.message)
 
 
 def _memory(plan: Plan, device: Device, dtype: str, processes: int) -> memory.Memory:
@@ -85,7 +85,7 @@ def _cost(plan: Plan, device: Device, dtype: str, price: float | None, processes
     settings = plan.settings
     assert settings.max_steps is not None
     train, validation = plan.rows["train"].rows, plan.rows["validation"].rows
-    steps_a_pass = -(-len(train) // (settings.batch_size * settings.accumulate))
+    steps_a_pass = settings.steps_a_pass(len(train))
     passes = settings.max_steps / steps_a_pass
     validations = 1 + settings.max_steps // validation_interval(settings.max_steps, steps_a_pass)
     foretold = time.estimate(

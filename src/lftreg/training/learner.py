@@ -20,6 +20,7 @@ from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
 from lftreg.training.preflight import check_gradients
+from lftreg.training.processes import shares_base
 from lftreg.training.settings import Settings
 from lftreg.training.stopping import Stop
 
@@ -52,7 +53,7 @@ class Learner:
         self.micro = -(-settings.batch_size // accelerator.num_processes)
         self.checkpointing = settings.gradient_checkpointing
         self._proven = False
-        self.shared_out = accelerator.distributed_type.value == "FSDP"
+        self.shared_out = shares_base(accelerator)
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parameters = list(self.named.values())
         optimizer = torch.optim.AdamW(
@@ -275,7 +276,7 @@ def loss_of(
     model: Any, objective: Objective, rows: Sequence[Row], settings: Settings, accelerator: Any
 ) -> float | None:
     """Mean loss on some rows, in nats a learned token; None where there are none, or a base is shared out."""
-    if accelerator.distributed_type.value == "FSDP":
+    if shares_base(accelerator):
         return None  # a base can be shared out once, and the run is what needs it
     return Learner(model, objective, settings, accelerator).evaluate(rows)[0] if rows else None
 
@@ -299,7 +300,7 @@ def _judge_of(model: Any, objective: Objective) -> Any:
 
 def _prepared(judge: Any, optimizer: Any, accelerator: Any) -> tuple[Any, Any]:
     """Wrapped by accelerate where the base itself is shared out (FSDP), as they are elsewhere."""
-    if accelerator.distributed_type.value != "FSDP":
+    if not shares_base(accelerator):
         return judge, optimizer
     whole = [m for m in judge.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
     accelerator.state.fsdp_plugin.ignored_modules = whole

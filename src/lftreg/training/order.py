@@ -21,8 +21,7 @@ class Order:
 
     @property
     def steps_a_pass(self) -> int:
-        settings = self._settings
-        return -(-len(self._rows) // (settings.batch_size * settings.accumulate))
+        return self._settings.steps_a_pass(len(self._rows))
 
     def group(self, step: int) -> list[list[Row]]:
         """The batches of a step, counted from 0."""

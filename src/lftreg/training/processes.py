@@ -31,6 +31,11 @@ def make_accelerator() -> Any:
     return accelerator
 
 
+def shares_base(accelerator: Any) -> bool:
+    """Whether the base itself is shared out over the processes (FSDP), so that none can use it by itself."""
+    return str(accelerator.distributed_type.value) == "FSDP"
+
+
 def _part() -> None:
     """Leave the group of processes."""
     import torch.distributed as distributed

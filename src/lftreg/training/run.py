@@ -35,7 +35,7 @@ from lftreg.training.loop import fit
 from lftreg.training.losses import LOSSES, Losses
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.plan import Plan, make_plan
-from lftreg.training.processes import by_first, make_accelerator
+from lftreg.training.processes import by_first, make_accelerator, shares_base
 from lftreg.training.resuming import check_same, plan_again
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.state import Fitted
@@ -170,7 +170,7 @@ def _continued(plan: Plan) -> dict[str, Any]:
     parent = plan.parent
     if parent is None:
         return {}
-    return {"continue_from": f"{parent.version.name}@{parent.version.number}", "replay": parent.replay}
+    return {"continue_from": parent.version.ref, "replay": parent.replay}
 
 
 def _fit(
@@ -194,8 +194,7 @@ def _fit(
         check_packing(model)
     if plan.parent is not None:
         fill(model, load_file(plan.parent.weights), plan.parent.version.ref)
-    shared_out = accelerator.distributed_type.value == "FSDP"  # then no process can generate by itself
-    asked = () if shared_out else samples.questions(plan)
+    asked = () if shares_base(accelerator) else samples.questions(plan)
     before = by_first(accelerator, lambda: _before(run, model, loaded, asked))
     old_before = loss_of(model, plan.objective, plan.old, settings, accelerator)
     if accelerator.num_processes > 1:  # each process has rows of its own, and so noise and dropout of its own

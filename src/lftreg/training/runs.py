@@ -128,11 +128,7 @@ class RunFolder:
         try:
             lock.acquire()
         except Timeout:
-            raise UsageError(
-                f"run {self.id} is running in another process",
-                "`lftreg runs` shows it",
-                code="run-is-running",
-            ) from None
+            raise _is_running(self) from None
         except OSError as error:
             raise StorageError(
                 f"{self.path} cannot be locked: {error.strerror}", "choose another --home"
@@ -208,11 +204,7 @@ class Runs:
         whose = f"of {name!r} " if name else ""
         running = next((run for run in runs if run.status == "running"), None)
         if running is not None:
-            raise UsageError(
-                f"run {running.id} is running in another process",
-                "`lftreg runs` shows it",
-                code="run-is-running",
-            )
+            raise _is_running(running)
         raise NotFound(
             f"no run {whose}was interrupted",
             "`lftreg runs` lists them; leave --resume out to begin",
@@ -223,6 +215,12 @@ class Runs:
         done = [run for run in self.list() if run.status in ("done", "failed") and not run.resumable]
         for run in done[KEPT:]:
             shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _is_running(run: RunFolder) -> UsageError:
+    return UsageError(
+        f"run {run.id} is running in another process", "`lftreg runs` shows it", code="run-is-running"
+    )
 
 
 def outcome_of(error: BaseException) -> dict[str, Any] | None:

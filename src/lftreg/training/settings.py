@@ -86,7 +86,7 @@ class Settings:
         epochs = self.epochs or _first(EPOCHS, rows)
         if self.epochs is None and base_parameters <= SMALL_BASE:
             epochs = max(epochs, SMALL_BASE_EPOCHS)
-        steps_an_epoch = max(1, -(-rows // (self.batch_size * self.accumulate)))
+        steps_an_epoch = max(1, self.steps_a_pass(rows))
         if self.epochs is None:
             epochs = max(epochs, -(-FEWEST_STEPS // steps_an_epoch))
         return replace(
@@ -96,6 +96,10 @@ class Settings:
             epochs=int(epochs),
             max_steps=self.max_steps or int(epochs) * steps_an_epoch,
         )
+
+    def steps_a_pass(self, rows: int) -> int:
+        """Optimizer steps of one pass over so many rows; the last may be a smaller one."""
+        return -(-rows // (self.batch_size * self.accumulate))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
