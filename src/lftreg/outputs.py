@@ -53,3 +53,14 @@ def opened(path: Path) -> Iterator[int]:
             os.close(handle)
         raise
     os.close(handle)  # some disks tell only here that they are full
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, such as after a rename."""
+    if os.name == "nt":
+        return  # Windows cannot open a folder, and needs not
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lftreg.errors import CheckFailed, StorageError
+from lftreg.outputs import sync_folder
 from lftreg.paths import Home
 from lftreg.registry.records import Blob
 
@@ -120,7 +121,7 @@ class _Done:
         place.parent.mkdir(parents=True, exist_ok=True)
         self._temporary.chmod(0o444)
         self._temporary.replace(place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
         return sha256
 
 
@@ -180,16 +181,6 @@ class Stream:
             with self._room:
                 self._waiting -= len(piece)
                 self._room.notify()
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open a folder, and needs not
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _refused(error: OSError) -> StorageError:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData, StorageError
+from lftreg.outputs import sync_folder
 from lftreg.training.learner import Learner
 from lftreg.training.state import State
 
@@ -97,7 +98,7 @@ class Keeper:
             if place.exists():
                 place.replace(self.folder / BEFORE)
             scratch.replace(place)
-            _sync(self.folder)
+            sync_folder(self.folder)
         except Exception as error:
             scratch.unlink(missing_ok=True)
             if isinstance(error, OSError) or "No space" in str(error) or "I/O error" in str(error):
@@ -206,15 +207,3 @@ def _digest(tensors: Tensors) -> str:
 
 def _under(tensors: Tensors, prefix: str) -> Tensors:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _sync(folder: Path) -> None:
-    """Make renames durable, where a folder can be opened for that."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
