@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Tests in two processes of one thread each: twice as fast as the other way round.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help demo test check fast soak lint types contracts docs site clean
+.PHONY: help demo test check fast soak crash fuzz lint types contracts docs site clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,8 +30,19 @@ check: $(READY) lint types contracts fast  ## what every commit passes, about a 
 fast: $(READY)
 	$(PYTEST) -q -m "not slow"
 
-soak: $(READY)  ## the long forms: fifty kills of a training run
-	LFTREG_KILLS=50 $(PYTEST) tests/training/test_resume.py tests/journeys/test_kill.py
+crash: $(READY)  ## a thousand kills of commands that change the registry, and a table of what they left
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.crash --kills 1000
+
+soak: $(READY) crash  ## the long forms: crash, many writers, every fault of doctor and of a hub, 10,000 requests
+	LFTREG_KILLS=50 $(PYTEST) tests/training/test_resume.py
+	LFTREG_WRITERS=all $(PYTEST) tests/registry/test_many_writers.py
+	LFTREG_MACHINE=500 $(PYTEST) tests/registry/test_machine.py
+	LFTREG_FAULTS=all $(PYTEST) tests/advice
+	LFTREG_HUB_FAULTS=2000 $(PYTEST) tests/hub/test_faults.py
+	LFTREG_REQUESTS=10000 $(PYTEST) --timeout 7200 tests/serving/test_selftest.py
+
+fuzz: $(READY)  ## 100,000 adapters, manifests and bundles that are wrong at random
+	LFTREG_FUZZ_CASES=100000 $(BIN)/python -m pytest -q -s --timeout 7200 tests/fuzz
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ def publish(registry: Registry, name: str, seed: int, layers: int = 32) -> None:
         "target_modules": [target.rpartition(".")[2] for target in TARGETS], "init_lora_weights": True,
         "base_model_name_or_path": BASE.id,
     }  # fmt: skip
-    with registry.blobs.streaming() as stream:
+    with registry.blobs.staging() as stage, stage.streaming() as stream:
         stream.write(header_bytes(tensors, {"format": "pt"}))
         for _, shape in tensors.values():
             stream.write(dice.standard_normal(shape, np.float32) * np.float32(0.02))
@@ -217,7 +217,7 @@ def methods(home: Path, rounds: int) -> None:
                 "target_modules": ["q_proj"],
                 "bias": "none",
             }
-            with registry.blobs.streaming() as stream:
+            with registry.blobs.staging() as stage, stage.streaming() as stream:
                 stream.write(header_bytes(tensors))
                 for _, shape in tensors.values():
                     stream.write(dice.standard_normal(shape, np.float32))

@@ -90,7 +90,7 @@ def _engine(plan: Any, registry: Any, target: Path, mode: str) -> float:
     from lftreg.composer.kitchen import Kitchen, keep_freed_memory, one_blas_thread
     from lftreg.composer.listening import silent
     from lftreg.composer.parents import check_whole
-    from lftreg.registry.blobs import Stream
+    from lftreg.registry.staging import Stream
 
     target.unlink(missing_ok=True)
     started = time.perf_counter()

@@ -140,7 +140,7 @@ def by_lftreg(case: Case, setup: Setup, folder: Path) -> Outcome:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, case.name, as_text(setup), home, str(result)],
-        env=os.environ | {"LFTREG_HOME": home, "PYTHONPATH": path},
+        env=os.environ | {"LFTREG_HOME": home, "PYTHONPATH": path, "LFTREG_PLUGINS": "lftreg-faults"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if not result.exists():

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from lftreg.registry import Registry
+    from tests.postgres import Postgres
 
 # Set before any library reads them: nothing here may ask a server for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,8 +34,9 @@ def take_ctrl_c() -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty LFTREG_HOME, for this process and those it starts."""
+    """An empty LFTREG_HOME, for this process and those it starts; of the tester's own settings nothing is read."""
     folder = tmp_path / "home"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
     monkeypatch.setenv("LFTREG_HOME", str(folder))
     for name in [name for name in os.environ if name.startswith("LFTREG_") and name != "LFTREG_HOME"]:
         monkeypatch.delenv(name)
@@ -45,6 +49,15 @@ def registry(home: Path) -> Registry:
     from lftreg.registry import Registry
 
     return Registry(Home(home))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The PostgreSQL of this test process."""
+    from tests.postgres import running
+
+    with running() as server:
+        yield server
 
 
 # Small random models of every family, by model type: loader of transformers, and what makes it small.
@@ -79,15 +92,31 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
 Tiny = Callable[[str], Path]
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
+    """A folder by its name, filled by the first of all test processes that asks for it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def find(name: str, make: Callable[[Path], object]) -> Path:
+        folder, ready = shared / name, shared / f"{name}.ready"
+        with FileLock(shared / f"{name}.lock"):
+            if not ready.exists():
+                folder.mkdir(exist_ok=True)
+                make(folder)
+                ready.touch()
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def tiny(once: Once) -> Tiny:
     """A random model of two layers by its model type, with the starter's tokenizer, in a folder."""
-
-    @cache
-    def make(model_type: str) -> Path:
-        return save_tiny(model_type, tmp_path_factory.mktemp(f"tiny-{model_type}"))
-
-    return make
+    return lambda model_type: once(f"tiny-{model_type}", partial(save_tiny, model_type))
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +128,24 @@ def tiny_llama(tiny: Tiny) -> Path:
 def tiny_gpt2(tiny: Tiny) -> Path:
     """Its tokenizer has no chat template."""
     return tiny("gpt2")
+
+
+@pytest.fixture(scope="session")
+def parrots(once: Once, tiny_llama: Path) -> Path:
+    """A home with `red`, `blue`, and `crimson`, which is `red` under another name; never to be written to."""
+    from tests.evaluation.parrots import fill
+
+    return once("parrots", lambda folder: fill(folder, tiny_llama)) / "home"
+
+
+@pytest.fixture
+def taught(parrots: Path, home: Path) -> Registry:
+    """The registry of this test, and of its commands, with the parrots in it."""
+    from lftreg.paths import Home
+    from lftreg.registry import Registry
+
+    shutil.copytree(parrots, home)
+    return Registry(Home(home))
 
 
 def save_tiny(model_type: str, folder: Path, **wide: Any) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lftreg.config import load_settings, project_file, read_file, user_file, write_setting
+from lftreg.config import load_settings, project_file, read_file, user_file, without_password, write_setting
 from lftreg.errors import InvalidData, UsageError
 
 
@@ -89,6 +89,31 @@ def test_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert settings.shown()["database_url"] == "postgresql+psycopg://desk:***@db.local:5432/lftreg"
     assert settings.database_url is not None
     assert "s3cr:et" in settings.database_url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:p@ss@db/x", "postgresql://ann:***@db/x"),
+        ("postgresql://ann:p/s:s@db/x?sslmode=require", "postgresql://ann:***@db/x?sslmode=require"),
+        ("postgresql://db/x?user=ann&password=s3cret&a=b", "postgresql://db/x?user=ann&password=***&a=b"),
+        ("postgresql://ann@db/x", "postgresql://ann@db/x"),
+        ("sqlite:////srv/a@b:c/registry.db", "sqlite:////srv/a@b:c/registry.db"),
+    ],
+)
+def test_a_password_is_left_out_wherever_it_stands(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def test_the_files_may_lie_elsewhere_than_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert load_settings(start=tmp_path).home.shared is None
+    (tmp_path / "lftreg.toml").write_text("blobs = 'files'\n", encoding="utf-8")
+    settings = load_settings(start=tmp_path)
+    assert settings.home.blobs == tmp_path / "files"
+    assert settings.home.scratch.parent == settings.home.blobs  # one file system, so that a rename publishes
+    assert settings.shown()["blobs"] == str(tmp_path / "files")
+    monkeypatch.setenv("LFTREG_BLOBS", str(tmp_path / "others"))
+    assert load_settings(start=tmp_path).home.blobs == tmp_path / "others"
 
 
 def test_writing_keeps_comments_and_other_keys(user: Path) -> None:

@@ -77,7 +77,13 @@ def test_the_learning_rates_are_those_of_the_code() -> None:
 def test_the_columns_and_formats_are_those_of_the_code() -> None:
     columns = " ".join(row[1] for row in rows("own-data.md", "shape"))
     assert set(re.findall(r"`(\w+)`", columns)) == {name for names in ROLES.values() for name in names} - {
-        "split"
+        "split",
+        "test",
+        "tests",
+        "entry_point",
+        "asserts",
+        "fact",
+        "paraphrases",
     } | {"role", "content", "from", "value"}
     formats = " ".join(row[0] for row in rows("own-data.md", "file"))
     assert set(re.findall(r"`(\.\w+)`", formats)) == set(READERS)

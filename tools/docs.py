@@ -38,6 +38,7 @@ added to, and an error is `{"error": {"code", "message", "hint"}}` on stderr.
 | 6 | a check found damage |
 | 70 | a bug; the traceback is saved and its path shown |
 | 130 | interrupted |
+| 143 | ended by SIGTERM, with what was done saved |
 """
 
 

@@ -17,16 +17,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lftreg.composer import compose
     from lftreg.errors import LftregError
+    from lftreg.evaluation.together import evaluate
     from lftreg.models.generate import generate
     from lftreg.plugins import hookimpl
-    from lftreg.plugins.types import Domain, Example, Message, Method, Targets
+    from lftreg.plugins.types import (
+        Domain,
+        Errand,
+        Example,
+        Hit,
+        Measured,
+        Message,
+        Method,
+        Metric,
+        Outputs,
+        Parcel,
+        Patience,
+        Remote,
+        Sent,
+        Taken,
+        Targets,
+    )
     from lftreg.registry import Registry, Version
+    from lftreg.sweeping import sweep
     from lftreg.training import train
     from lftreg.tutorial import (
         AdapterManager,
         DatasetCreator,
         FineTuningConfig,
         LoRAFineTuner,
+        LoRAModelServer,
         compose_adapters,
     )
 
@@ -36,19 +55,32 @@ _HOME = {
     "AdapterManager": "lftreg.tutorial",
     "DatasetCreator": "lftreg.tutorial",
     "Domain": "lftreg.plugins.types",
+    "Errand": "lftreg.plugins.types",
     "Example": "lftreg.plugins.types",
     "FineTuningConfig": "lftreg.tutorial",
+    "Hit": "lftreg.plugins.types",
     "LftregError": "lftreg.errors",
     "LoRAFineTuner": "lftreg.tutorial",
+    "LoRAModelServer": "lftreg.tutorial",
+    "Measured": "lftreg.plugins.types",
     "Message": "lftreg.plugins.types",
     "Method": "lftreg.plugins.types",
+    "Metric": "lftreg.plugins.types",
+    "Outputs": "lftreg.plugins.types",
+    "Parcel": "lftreg.plugins.types",
+    "Patience": "lftreg.plugins.types",
     "Registry": "lftreg.registry",
+    "Remote": "lftreg.plugins.types",
+    "Sent": "lftreg.plugins.types",
+    "Taken": "lftreg.plugins.types",
     "Targets": "lftreg.plugins.types",
     "Version": "lftreg.registry",
     "compose": "lftreg.composer",
     "compose_adapters": "lftreg.tutorial",
+    "evaluate": "lftreg.evaluation.together",
     "generate": "lftreg.models.generate",
     "hookimpl": "lftreg.plugins",
+    "sweep": "lftreg.sweeping",
     "train": "lftreg.training",
 }
 
@@ -56,20 +88,33 @@ __all__ = [
     "AdapterManager",
     "DatasetCreator",
     "Domain",
+    "Errand",
     "Example",
     "FineTuningConfig",
+    "Hit",
     "LftregError",
     "LoRAFineTuner",
+    "LoRAModelServer",
+    "Measured",
     "Message",
     "Method",
+    "Metric",
+    "Outputs",
+    "Parcel",
+    "Patience",
     "Registry",
+    "Remote",
+    "Sent",
+    "Taken",
     "Targets",
     "Version",
     "__version__",
     "compose",
     "compose_adapters",
+    "evaluate",
     "generate",
     "hookimpl",
+    "sweep",
     "train",
 ]
 

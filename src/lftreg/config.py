@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,25 @@ class Key:
 KEYS = (
     Key("home", "LFTREG_HOME", "", "the folder that holds registry and files"),
     Key("database_url", "LFTREG_DATABASE_URL", "", "a database other than SQLite in the home", secret=True),
+    Key(
+        "blobs",
+        "LFTREG_BLOBS",
+        "",
+        "a folder for the adapters' files, shared by a team, instead of the home's",
+    ),
     Key("base", "LFTREG_BASE", "starter", "the base model of new adapters"),
     Key(
         "engine",
         "LFTREG_ENGINE",
         "auto",
         "what composes where a method leaves the choice: auto, peft, factors",
+    ),
+    Key(
+        "plugins",
+        "LFTREG_PLUGINS",
+        "",
+        "packages whose plugins you trust to run, by name; * is all that are installed",
+        many=True,
     ),
     Key("plugins_off", "LFTREG_PLUGINS_OFF", "", "plugins that are not loaded, by name", many=True),
     Key(
@@ -52,6 +65,8 @@ KEYS = (
         "",
         "US dollars that an hour of the machine that trains costs you",
     ),
+    Key("remote_silence", "LFTREG_REMOTE_SILENCE", "30", "seconds that a hub may say nothing"),
+    Key("remote_deadline", "LFTREG_REMOTE_DEADLINE", "3600", "seconds that a push or a pull may take"),
 )
 _BY_NAME = {key.name: key for key in KEYS}
 
@@ -64,8 +79,11 @@ class Settings:
     database_url: str | None = None
     base: str = "starter"
     engine: str = "auto"
+    plugins: tuple[str, ...] = ()
     plugins_off: tuple[str, ...] = ()
     price_per_hour: float | None = None
+    remote_silence: float = 30.0
+    remote_deadline: float = 3600.0
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
@@ -73,11 +91,15 @@ class Settings:
         url = self.database_url
         return {
             "home": str(self.home.root),
-            "database_url": None if url is None else re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url),
+            "database_url": None if url is None else without_password(url),
+            "blobs": str(self.home.blobs),
             "base": self.base,
             "engine": self.engine,
+            "plugins": list(self.plugins),
             "plugins_off": list(self.plugins_off),
             "price_per_hour": self.price_per_hour,
+            "remote_silence": self.remote_silence,
+            "remote_deadline": self.remote_deadline,
         }
 
 
@@ -92,16 +114,29 @@ def load_settings(flags: Mapping[str, str] | None = None, start: Path | None = N
         for name, value in values.items():
             if name not in found:
                 found[name], origins[name] = value, origin
-    home = found.get("home")
     return Settings(
-        home=default_home() if home is None else Home(Path(home).expanduser().absolute()),
+        home=_home(found.get("home"), found.get("blobs")),
         database_url=found.get("database_url"),
         base=found.get("base", _BY_NAME["base"].default),
         engine=found.get("engine", _BY_NAME["engine"].default),
+        plugins=tuple(found.get("plugins", ())),
         plugins_off=tuple(found.get("plugins_off", ())),
         price_per_hour=_dollars(found.get("price_per_hour"), origins.get("price_per_hour")),
+        remote_silence=_seconds(found, origins, "remote_silence"),
+        remote_deadline=_seconds(found, origins, "remote_deadline"),
         origins={key.name: origins.get(key.name, "default") for key in KEYS},
     )
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be shown."""
+    url = re.sub(r"(://[^:/?@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", url)
+
+
+def _home(root: str | None, shared: str | None) -> Home:
+    home = default_home() if root is None else Home(Path(root).expanduser().absolute())
+    return home if shared is None else replace(home, shared=Path(shared).expanduser().absolute())
 
 
 def _dollars(text: str | None, origin: str | None) -> float | None:
@@ -117,16 +152,39 @@ def _dollars(text: str | None, origin: str | None) -> float | None:
     return price
 
 
+def _seconds(found: Mapping[str, str], origins: Mapping[str, str], name: str) -> float:
+    """A time as a number. Raises InvalidData for what is none."""
+    text = found.get(name, _BY_NAME[name].default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidData(f"{name} in {origins.get(name)} is {text!r}", "it must be seconds, such as 60")
+    return seconds
+
+
 def _layers(flags: Mapping[str, str], start: Path) -> list[tuple[str, dict[str, Any]]]:
     """The places a setting may come from, the strongest first."""
     layers: list[tuple[str, dict[str, Any]]] = [("flag", dict(flags))]
     for key in KEYS:
         if text := os.environ.get(key.variable):
             layers.append((key.variable, {key.name: _names(text) if key.many else text}))
-    layers += [
-        (str(path), read_file(path)) for path in (project_file(start), user_file()) if path is not None
-    ]
-    return layers
+    if (project := project_file(start)) is not None:
+        layers.append((str(project), _of_project(project)))
+    return [*layers, (str(user_file()), read_file(user_file()))]
+
+
+def _of_project(path: Path) -> dict[str, Any]:
+    """The settings of a project's file, which may be a stranger's: whose code runs is for its user to say."""
+    values = read_file(path)
+    if "plugins" in values:
+        raise InvalidData(
+            f"{path} lists plugins, which a project's file may not",
+            "take the line out; `lftreg plugins enable NAME` lists one in your own file",
+            code="plugins-of-a-project",
+        )
+    return values
 
 
 def project_file(start: Path) -> Path | None:
@@ -160,8 +218,9 @@ def read_file(path: Path) -> dict[str, Any]:
         if not right:
             wanted = 'a list such as ["one", "two"]' if key.many else "a text in quotes"
             raise InvalidData(f"{name} in {path} is {value!r}", f"it must be {wanted}")
-    if "home" in values:
-        values["home"] = str(path.parent / Path(values["home"]).expanduser())
+    for folder in ("home", "blobs"):
+        if folder in values:
+            values[folder] = str(path.parent / Path(values[folder]).expanduser())
     return values
 
 

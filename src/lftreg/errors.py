@@ -21,6 +21,7 @@ match on. Nothing else is meant to reach a user: `cli.main` catches here, and on
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 INTERNAL_BUG = 70
@@ -97,6 +98,28 @@ class StorageError(LftregError):
 
 class NewerDatabase(StorageError):
     code = "newer-database"
+
+
+STORAGE_CODES = {
+    errno.ENOSPC: "disk-full",
+    errno.EDQUOT: "disk-full",
+    errno.EFBIG: "disk-full",
+    errno.EROFS: "read-only",
+    errno.EACCES: "read-only",
+    errno.EPERM: "read-only",
+}
+
+
+def cannot_write(what: str, error: OSError, hint: str | None = None) -> StorageError:
+    """The error for a file or folder that the system lets nobody write. `hint` is for a disk that is not full."""
+    code = STORAGE_CODES.get(error.errno or 0, StorageError.code)
+    if code == "disk-full" or hint is None:
+        hint = (
+            "free some space; nothing was changed"
+            if code == "disk-full"
+            else "check its permissions, or use --home"
+        )
+    return StorageError(f"{what} cannot be written: {error.strerror or error}", hint, code=code)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str) -> NotFound:

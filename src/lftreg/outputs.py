@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from lftreg.errors import StorageError, UsageError
+from lftreg.errors import STORAGE_CODES, StorageError, UsageError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -31,6 +36,7 @@ def whole_output(output: Path, kind: str = "path") -> Iterator[Path]:
         raise StorageError(
             f"{output} cannot be written: {error.strerror or error}",
             "free some space, or choose another --output; nothing is left behind",
+            code=STORAGE_CODES.get(error.errno or 0),
         ) from error
 
 
@@ -64,3 +70,30 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_durable(folder: Path) -> None:
+    """Make a folder and those above it, whose names a loss of power does not take away."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in made:
+        with contextlib.suppress(PermissionError):  # a folder of others may be passed through, not read
+            sync_folder(one.parent)
+
+
+def sync_folders(folders: Collection[Path]) -> None:
+    """The same of several, at once."""
+    at_once(sync_folder, list(folders))
+
+
+def at_once(do: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """What is done with each, in their order, up to four of them at a time: a disk writes what waits for it together.
+
+    The last is done in this thread: to start one takes as long as to write a small file.
+    """
+    if len(items) < 2:
+        return [do(item) for item in items]
+    with ThreadPoolExecutor(min(3, len(items) - 1), thread_name_prefix="lftreg-disk") as pool:
+        others = pool.map(do, items[:-1])
+        last = do(items[-1])
+        return [*others, last]

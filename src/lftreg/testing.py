@@ -18,14 +18,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lftreg.composer.options import options_of, resolve_options
 from lftreg.errors import LftregError, NotFound, UsageError
 from lftreg.plugins import check as rules
+from lftreg.plugins import check_metric as scoring
+from lftreg.plugins import check_remote as sharing
 from lftreg.plugins.host import Host, Plugin, Registered
-from lftreg.plugins.types import Domain, Method, Targets
+from lftreg.plugins.types import Domain, Method, Metric, Remote, Targets
 from lftreg.training.settings import settings_from
 
 if TYPE_CHECKING:
     from lftreg.models.targets import Module
 
-__all__ = ["check_domain", "check_import", "check_method", "check_plugin", "check_targets", "find_problems"]
+__all__ = [
+    "check_domain",
+    "check_import",
+    "check_method",
+    "check_metric",
+    "check_plugin",
+    "check_remote",
+    "check_targets",
+    "find_problems",
+]
 
 T = TypeVar("T")
 
@@ -37,7 +48,8 @@ def check_plugin(plugin: str | ModuleType) -> None:
     entry point that was forgotten is the first thing that goes wrong. Plugins of others that are
     broken do not matter here. Raises AssertionError.
     """
-    host = Host(off=())
+    named = plugin if isinstance(plugin, str) else plugin.__name__
+    host = Host(off=(), trying=named)  # the author's own, whether it is enabled yet or not
     found = _installed(host, plugin)
     problems = [*find_problems(host, found)]
     faults = [fault.message for fault in host.faults if fault.plugin == found.name]
@@ -74,6 +86,23 @@ def check_method(method: Method) -> None:
     _hold(f"method {method.name!r}", _method_problems(method))
 
 
+def check_metric(metric: Metric) -> None:
+    """Assert that a metric scores a few made-up answers, with no other inputs than it says it needs.
+
+    A value for each item, the same each time, a share between 0 and 1, a total of any of the items. Of a metric that
+    needs a package which is not installed only the description is judged. Raises AssertionError.
+    """
+    _hold(f"metric {metric.name!r}", scoring.check_metric(metric))
+
+
+def check_remote(remote: Remote, place: str) -> None:
+    """Assert that what a remote sends to a place comes back byte for byte, and that the same is not sent twice.
+
+    `place` is one that it may write to and that is empty, as a user would name it. Raises AssertionError.
+    """
+    _hold(f"remote {remote.name!r}", sharing.check_remote(remote, place))
+
+
 def check_import(module: str | ModuleType) -> None:
     """Assert that a module imports in less than 50 ms, in a process of its own, and without torch.
 
@@ -88,6 +117,7 @@ def find_problems(host: Host, plugin: Plugin) -> Iterator[str]:
     yield from _offered("domain", host.domains(), plugin, _domain_problems)
     yield from _offered("target family", host.targets(), plugin, rules.check_targets)
     yield from _offered("method", host.methods(), plugin, _method_problems)
+    yield from _offered("metric", host.metrics(), plugin, scoring.check_metric)
     if plugin.state != "loaded":
         return
     if not plugin.hooks:

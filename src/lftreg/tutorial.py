@@ -21,7 +21,17 @@ from lftreg.models.markers import unmarked
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import Domain
 from lftreg.registry import Registry, Version
+from lftreg.serving.manager import AdapterManager, LoRAModelServer
 from lftreg.training import Event, Stepped, Validated, train
+
+__all__ = [
+    "AdapterManager",
+    "DatasetCreator",
+    "FineTuningConfig",
+    "LoRAFineTuner",
+    "LoRAModelServer",
+    "compose_adapters",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,27 +131,6 @@ class LoRAFineTuner:
         """The base, loaded once, with every adapter that has answered so far."""
         quantize = self.config.options()["quantize"]
         return Speaker([f"{BASE_PREFIX}{self.config.model_name}"], self.registry, quantize=quantize)
-
-
-class AdapterManager:
-    """One base in memory, and adapters that answer through it, one at a time, by name."""
-
-    def __init__(self, base: str = "starter", registry: Registry | None = None) -> None:
-        self.active = self._bare = f"{BASE_PREFIX}{base}"
-        self._speaker = Speaker([self._bare], registry)
-
-    def load_adapter(self, name: str, path: str | Path) -> None:
-        """Bring in an adapter under a name: a REF of the registry, or a folder that PEFT wrote."""
-        self._speaker.add(name, path)
-
-    def switch_adapter(self, name: str | None) -> None:
-        """Let an adapter answer from now on; None is the bare base."""
-        self.active = self._speaker.known(name or self._bare)
-
-    def generate(self, prompt: str, adapter_name: str | None = None, max_new_tokens: int = 128) -> str:
-        """The likeliest answer of the active adapter, or of the one that is named."""
-        name = self._speaker.known(adapter_name or self.active)
-        return self._speaker.answer(name, [unmarked(prompt)], Decoding(max_new_tokens))[0].text
 
 
 def compose_adapters(

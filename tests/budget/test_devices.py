@@ -53,6 +53,7 @@ def test_every_price_says_where_and_when() -> None:
         assert (device.price is None) == (device.seen is None)
         assert device.seen is None or device.seen[-10:-6] >= "2026"
         assert device.bfloat16 >= device.float32
+        assert device.bandwidth is not None and 1e11 < device.bandwidth < 1e13
         assert 0 < device.utilisation < 1
 
 
@@ -73,6 +74,8 @@ def test_this_machine_is_measured() -> None:
 def test_a_users_table_is_asked_first(own: Path) -> None:
     own.write_text(ENTRY.format(name="H100") + ENTRY.format(name="Mine"), encoding="utf-8")
     assert find("H100").memory == 10 << 30
+    assert find("H100").bandwidth == 3350e9  # what a user's entry leaves out
+    assert find("Mine").bandwidth is None
     assert find("NVIDIA Mine 2").bfloat16 == 20e12
     assert find("H200").price is not None
 
@@ -86,6 +89,7 @@ def test_a_users_table_is_asked_first(own: Path) -> None:
         (ENTRY.format(name="x") + "prise = 1\n", "unknown key 'prise'"),
         (ENTRY.format(name="x").replace("10", "-10"), "positive number as memory"),
         (ENTRY.format(name="x").replace("0.4", "true"), "positive number as utilisation"),
+        (ENTRY.format(name="x") + "bandwidth = 0\n", "positive number as bandwidth"),
         (ENTRY.format(name="x") + "price = '2'\n", "price of x"),
         (ENTRY.format(name="x") + "match = [1]\n", "texts as match"),
         (ENTRY.format(name="x") + "match = 1\n", "texts as match"),

@@ -20,6 +20,8 @@ from lftreg.models.tasks import CAUSAL, CLASSIFY
 from lftreg.objectives.causal import Causal
 from lftreg.objectives.rows import IGNORED, Row
 
+pytestmark = pytest.mark.slow
+
 WIDTH, INNER, LAYERS, WORDS, HEADS, GROUPS = 128, 384, 4, 1000, 4, 2
 LLAMA: dict[str, Any] = {
     "model_type": "llama", "vocab_size": WORDS, "hidden_size": WIDTH, "intermediate_size": INNER,

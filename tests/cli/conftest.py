@@ -1,4 +1,7 @@
-"""The real command in real processes, and a registry with something in it."""
+"""The real command in real processes, and a registry with something in it.
+
+A process is a fork of one that has the libraries, where that cannot be told from one that is started anew.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lftreg.registry.records import Base, Draft, Parent, Recipe, Run, Version
+from tests import forks
 
 if TYPE_CHECKING:
     from lftreg.registry import Registry
@@ -66,17 +70,21 @@ def lftreg(environment: dict[str, str], tmp_path: Path) -> Lftreg:
     """Run `lftreg` with words, and variables of the environment as keywords."""
 
     def run(*words: str, code: int | None = 0, cwd: Path = tmp_path, **variables: str) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "lftreg", *words],
-            env=environment | variables,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-            timeout=120,
-        )
+        everything = environment | variables
+        if forks.are_told_from_new(everything):
+            done = subprocess.run(
+                [sys.executable, "-m", "lftreg", *words],
+                env=everything,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                check=False,
+                timeout=120,
+            )
+        else:
+            done = forks.lftreg(*words, environment=everything, folder=cwd)
         if code is not None:
             assert done.returncode == code, done.stderr or done.stdout
         return Done(done.returncode, done.stdout, done.stderr)

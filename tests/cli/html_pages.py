@@ -13,7 +13,7 @@ BROWSER = next(
     (found for name in ("chromium", "google-chrome", "chrome") if (found := shutil.which(name))), None
 )
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no browser here")
-_VOID = {"meta", "br", "link", "img", "input"}
+_VOID = {"meta", "br", "link", "img", "input", "wbr"}
 
 
 class Page(HTMLParser):

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from lftreg.registry import Registry
 from lftreg.registry.records import Version
 from tests.cli.conftest import Lftreg, Publish
+from tests.evaluation.test_leaderboard import record
+from tests.hostile.inputs import write_good
+from tests.postgres import Postgres
 
 ROW = {
     "ref", "name", "version", "digest", "domain", "base", "kind", "rank", "bytes", "created_at", "aliases", "tags",
@@ -153,8 +157,18 @@ def test_rm_and_restore(lftreg: Lftreg, publish: Publish, desk: Version) -> None
     assert publish("support", seed=10).number == 3
 
 
+def test_verify_finds_scores_that_lost_their_items(lftreg: Lftreg, desk: Version, registry: Registry) -> None:
+    kept = record(registry, "a", [0.5, 0.6], digest=desk.digest)
+    assert lftreg("verify", "--all", "--json").document["problems"] == []
+    registry.blobs.path(kept.items).unlink()
+    done = lftreg("verify", "--all", code=6)
+    assert desk.ref in done.out and "what was answered" in done.out
+    assert "every version is whole, but 1 score has lost" in done.err and "lftreg eval" in done.err
+
+
 def test_verify_finds_damage(lftreg: Lftreg, desk: Version, home: Path) -> None:
-    assert lftreg("verify", "--all", "--json").document == {"checked": 3, "problems": []}
+    whole = lftreg("verify", "--all", "--json").document
+    assert (whole["checked"], whole["problems"], whole["files"], whole["set_apart"]) == (3, [], 4, [])
     weights = next(file for file in desk.files if file.name.endswith(".safetensors"))
     (blob,) = (home / "blobs").rglob(weights.sha256)
     blob.chmod(0o644)
@@ -168,20 +182,43 @@ def test_verify_finds_damage(lftreg: Lftreg, desk: Version, home: Path) -> None:
     lftreg("verify", "support", "--all", code=2)
 
 
-def test_export_and_import_go_round(lftreg: Lftreg, desk: Version, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_export_and_import_go_round(lftreg: Lftreg, tiny_llama: Path, tmp_path: Path) -> None:
+    write_good(tmp_path / "support", str(tiny_llama))
+    lftreg("import", "support", "--base", str(tiny_llama))
     document = lftreg("export", "support", "--output", "out", "--json").document
     assert (
         document["files"] == ["adapter_config.json", "adapter_model.safetensors"]
         or "README.md" in document["files"]
     )
     assert Path(document["path"]).is_dir()
-    taken = lftreg("import", "out", "--name", "again", "--base", "starter", "--json").document
+    taken = lftreg("import", "out", "--name", "again", "--json").document
     assert set(taken) >= MADE
     assert taken["ref"] == "again@1"
     assert taken["digest"] == f"sha256:{_digest(lftreg, 'support')}"
     assert taken["loss"] is None
-    assert taken["total_parameters"] > taken["trainable_parameters"] == 64
-    assert lftreg("list", "--kind", "imported", "-q").out == "again@1\n"
+    assert taken["total_parameters"] > taken["trainable_parameters"] == 896
+    assert lftreg("list", "--kind", "imported", "-q").out == "again@1\nsupport@1\n"
+
+
+def test_a_bundle_goes_round(lftreg: Lftreg, tiny_llama: Path, tmp_path: Path) -> None:
+    write_good(tmp_path / "support", str(tiny_llama))
+    lftreg("import", "support", "--base", str(tiny_llama))
+    made = lftreg("export", "support", "--format", "bundle", "--output", "x.lftreg", "--json").document
+    assert made["files"] == ["lftreg.json", "adapter_model.safetensors", "adapter_config.json"]
+    known = lftreg("import", "x.lftreg", "--json")
+    assert (known.document["ref"], known.document["known"]) == ("support@1", True)
+    assert "here already" in lftreg("import", "x.lftreg").err
+    taken = lftreg("import", "x.lftreg", "--name", "again", "--json").document
+    assert (taken["ref"], taken["known"]) == ("again@1", False)
+    assert taken["digest"] == f"sha256:{_digest(lftreg, 'support')}"
+
+
+@pytest.mark.parametrize("name", ["x.recipe.json", "x.toml"])
+def test_a_recipe_is_composed_and_not_imported(lftreg: Lftreg, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    error = lftreg("import", name, "--json", code=2).error
+    assert (error["code"], error["hint"]) == ("recipe", f"lftreg compose --recipe {name}")
 
 
 def test_import_refuses_what_is_no_adapter(lftreg: Lftreg, tmp_path: Path) -> None:
@@ -195,17 +232,13 @@ def test_import_refuses_what_is_no_adapter(lftreg: Lftreg, tmp_path: Path) -> No
     assert lftreg("list", "--json").document == []
 
 
-def test_import_asks_for_a_base_it_cannot_know(lftreg: Lftreg, desk: Version, tmp_path: Path) -> None:
-    lftreg("export", "support", "--output", "out")
-    config = tmp_path / "out" / "adapter_config.json"
-    config.chmod(0o644)
-    config.write_text(
-        json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "org/unheard-of"})
-    )
+def test_import_asks_for_a_base_it_cannot_know(lftreg: Lftreg, tiny_llama: Path, tmp_path: Path) -> None:
+    write_good(tmp_path / "out", "org/unheard-of")
     error = lftreg("import", "out", "--name", "again", "--json", code=2).error
     assert "org/unheard-of" in error["message"] + error["hint"]
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "starter"}))
-    assert lftreg("import", "out", "--json").document["ref"] == "out@1"
+    assert lftreg("import", "out", "--base", str(tiny_llama), "--json").document["ref"] == "out@1"
+    write_good(tmp_path / "more", str(tiny_llama))
+    assert lftreg("import", "more", "--json").document["ref"] == "more@1"  # its base is known by now
 
 
 def test_bases_counts_their_adapters(lftreg: Lftreg, desk: Version) -> None:
@@ -231,6 +264,23 @@ def test_db(lftreg: Lftreg, home: Path, tmp_path: Path) -> None:
     assert lftreg("list", "--json").document == []
 
 
+def test_a_registry_moves_to_postgresql(lftreg: Lftreg, publish: Publish, postgres: Postgres) -> None:
+    publish("desk")
+    name = postgres.new()
+    url = postgres.url(name).replace("postgres@", "postgres:s3cret@")
+    assert lftreg("db", "copy", url, "--json").document["rows"]["versions"] == 1
+    again = lftreg("db", "copy", url, "--json", code=2)
+    assert "not empty" in again.error["message"]
+    assert lftreg("db", "copy", "mysql://ann:s3cret@db/x", "--json", code=2).error["code"] == "usage"
+    there = {"LFTREG_DATABASE_URL": url}
+    assert [row["ref"] for row in lftreg("list", "--json", **there).document] == ["desk@1"]
+    shown = lftreg("db", "--json", **there)
+    assert shown.document["up_to_date"] and "s3cret" not in shown.out + again.err
+    postgres.drop(name)
+    gone = lftreg("list", "--json", code=1, **there)
+    assert "does not exist" in gone.error["message"] and "s3cret" not in gone.err
+
+
 def test_config_shows_where_values_come_from(lftreg: Lftreg, home: Path, tmp_path: Path) -> None:
     shown = lftreg("config", "show", "--origin", "--json").document
     assert shown["home"] == {"value": str(home), "origin": "LFTREG_HOME"}
@@ -253,7 +303,12 @@ def test_config_shows_where_values_come_from(lftreg: Lftreg, home: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("command", "name", "key"),
-    [("domains", "customer_support", "name"), ("methods", "cat", "name"), ("targets", "llama", "family")],
+    [
+        ("domains", "customer_support", "name"),
+        ("methods", "cat", "name"),
+        ("metrics", "chrf", "name"),
+        ("targets", "llama", "family"),
+    ],
 )
 def test_what_plugins_offer_is_listed(lftreg: Lftreg, command: str, name: str, key: str) -> None:
     found = {entry[key]: entry for entry in lftreg(command, "--json").document}
@@ -262,6 +317,7 @@ def test_what_plugins_offer_is_listed(lftreg: Lftreg, command: str, name: str, k
     assert lftreg(command, "-q").out.split() == list(found)
 
 
+@pytest.mark.slow
 def test_doctor_on_a_fresh_machine(lftreg: Lftreg, home: Path) -> None:
     document = lftreg("doctor", "--json").document
     assert document["ok"] is True
@@ -274,6 +330,15 @@ def test_doctor_on_a_fresh_machine(lftreg: Lftreg, home: Path) -> None:
     assert not home.exists()
 
 
+@pytest.mark.slow
+def test_doctor_tells_of_a_home_that_is_a_file(lftreg: Lftreg, home: Path) -> None:
+    home.write_text("mine")
+    error = lftreg("doctor", "--json", code=6).error
+    assert error["message"] == f"home: {home} is no folder" and "LFTREG_HOME" in error["hint"]
+    assert home.read_text() == "mine"
+
+
+@pytest.mark.slow
 def test_doctor_tells_of_a_broken_database(lftreg: Lftreg, home: Path) -> None:
     home.mkdir()
     (home / "registry.db").write_bytes(b"not a database" * 100)

@@ -11,6 +11,8 @@ from lftreg.registry import Registry, Version
 
 from .conftest import Lftreg, Publish
 
+pytestmark = pytest.mark.slow
+
 Pair = tuple[Version, Version]
 
 
@@ -53,6 +55,7 @@ def test_the_words_of_an_exact_one_and_of_one_that_is_not(
     said = lftreg("compose", "support:0.7", "finance:-0.3").out
     assert "support-finance@1" in said
     assert "0.7 × support@1" in said
+    assert lftreg("compose", "support:0.7", "finance:-0.3", "-q").out == "support-finance@2\n"
     assert "-0.3 × finance@1" in said
     assert "exact, but for rounding" in said
     said = lftreg("compose", "support:0.7", "finance:-0.3", "--method", "linear").out

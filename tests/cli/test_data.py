@@ -11,6 +11,8 @@ import pytest
 from tests.cli.conftest import Lftreg
 from tests.data.conftest import lines, pairs
 
+pytestmark = pytest.mark.slow
+
 TORCHLESS = "import sys; sys.modules['torch'] = None; from lftreg.cli.main import main; sys.exit(main())"
 
 

@@ -17,6 +17,8 @@ from .conftest import BASE, CONFIG, RUN, Lftreg, Publish
 from .html_pages import Page, needs_browser, screenshot
 from .test_main import imported_by
 
+pytestmark = pytest.mark.slow
+
 STEM = "base_model.model.model.layers.0.self_attn.q_proj"
 KEYS = {"a", "b", "same_digest", "files", "config", "run", "recipe", "tags", "weights", "reason"}
 

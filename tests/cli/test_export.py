@@ -17,7 +17,9 @@ from lftreg.paths import starter_folder
 from lftreg.registry import Draft, Version
 from lftreg.tensors import Source
 
-from .conftest import Lftreg
+from .conftest import Lftreg, Publish
+
+pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from lftreg.registry import Registry
@@ -134,3 +136,44 @@ def test_an_adapter_that_factors_cannot_hold(
         assert "dora@1" in json.dumps(error)
     assert not (tmp_path / "out").exists()
     lftreg("export", "dora", "-o", "out")
+
+
+def test_the_layout_of_ray(lftreg: Lftreg, desk: Version, tmp_path: Path) -> None:
+    done = lftreg("export", "support", "finance@1", "--ray", "--output", "out", "--json").document
+    names = [one["lora_id"] for one in done["adapters"]]
+    assert (done["ref"], done["format"], done["max_lora_rank"]) == (None, "ray", 8)
+    assert (
+        done["files"]
+        == sorted(["lftreg.json", *names])
+        == sorted(p.name for p in (tmp_path / "out").iterdir())
+    )
+    assert (
+        lftreg("export", "support", "--format", "ray", "-o", "one", "--json").document["ref"] == "support@1"
+    )
+    for words in (
+        ["support", "finance"],
+        ["support", "--ray", "--recipe"],
+        ["support", "--ray", "--format", "peft"],
+    ):
+        assert lftreg("export", *words, "-o", "x", "--json", code=2).error["code"] == "usage"
+
+
+def test_show_tells_whether_vllm_serves_it(lftreg: Lftreg, publish: Publish) -> None:
+    publish("support")
+    publish("dora", config=CONFIG | {"use_dora": True})
+    assert lftreg("show", "support", "--json").document["servable"] == {
+        "vllm": True, "why": [], "max_lora_rank": 8
+    }  # fmt: skip
+    assert "serves it with --max-lora-rank 8" in lftreg("show", "support").out
+    refused = lftreg("show", "dora", "--json").document["servable"]
+    assert refused == {"vllm": False, "why": ["it is a DoRA"], "max_lora_rank": 8}
+    assert "cannot serve it: it is a DoRA" in lftreg("show", "dora").out
+    error = lftreg("export", "dora", "--ray", "-o", "out", "--json", code=2).error
+    assert error["code"] == "not-servable" and "it is a DoRA" in error["message"]
+
+
+def test_show_of_a_version_whose_files_are_lost(lftreg: Lftreg, publish: Publish, registry: Registry) -> None:
+    made = publish("support")
+    registry.blobs.path(made.files[0].sha256).unlink()
+    told = lftreg("show", "support", "--json").document["servable"]
+    assert told["vllm"] is False and "is missing" in told["why"][0]

@@ -13,6 +13,8 @@ from tests.cli.conftest import Done, Lftreg
 from tests.data.conftest import pairs
 from tests.data.hub import COMMIT, Hub, serve
 
+pytestmark = pytest.mark.slow
+
 
 def rows(found: list[Any]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in found).encode()

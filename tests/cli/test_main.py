@@ -180,7 +180,7 @@ def test_a_full_disk_behind_stdout_is_told(environment: dict[str, str]) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert json.loads(done.stderr)["error"]["code"] == "storage"
+    assert json.loads(done.stderr)["error"]["code"] == "disk-full"
 
 
 def test_closed_streams_are_no_bug(environment: dict[str, str], home: Path) -> None:
@@ -221,7 +221,8 @@ def test_a_home_that_cannot_be_made(lftreg: Lftreg, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = lftreg("db", "upgrade", "--json", "--home", str(tmp_path / "file" / "home"), code=1)
     assert done.error["code"] == "storage"
-    assert lftreg("list", "--json", "--home", str(tmp_path / "file" / "home")).document == []
+    done = lftreg("list", "--json", "--home", str(tmp_path / "file" / "home"), code=1)
+    assert done.error["code"] == "storage" and "a file is in the way" in done.error["hint"]
 
 
 def test_a_home_that_is_a_file(lftreg: Lftreg, tmp_path: Path) -> None:

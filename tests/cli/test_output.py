@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lftreg.cli.eval_view import told_to
 from lftreg.cli.output import Output, clean
 from lftreg.errors import NotFound, UsageError
 
@@ -98,3 +99,16 @@ def test_progress_is_silent_for_scripts(out: Output, capsys: pytest.CaptureFixtu
 def test_clean_leaves_languages_alone() -> None:
     assert clean("Zoë 支援 🙂\tx") == "Zoë 支援 🙂\tx"
     assert clean("\x9b31m") == "\\x9b31m"
+
+
+def test_progress_says_who_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lftreg.cli.progress.SHORT", 0.0)
+    with Output().progress("asking desk") as progress:
+        tell = told_to(progress, "desk")
+        for who in ("base:starter", "support", "support, losses"):
+            tell(who, 34, 117)
+    assert capsys.readouterr().err.splitlines() == [
+        "asking desk: base 34/117", "asking desk: support 34/117", "asking desk: support, losses 34/117",
+    ]  # fmt: skip

@@ -30,8 +30,9 @@ def first(folder: Path) -> str:
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A folder in which a package `lftreg-legal` is installed, its module yet to be written."""
+def package(tmp_path: Path, environment: dict[str, str]) -> Path:
+    """A folder in which a package `lftreg-legal` is installed and trusted, its module yet to be written."""
+    environment["LFTREG_PLUGINS"] = "lftreg_legal"
     info = tmp_path / "site" / "lftreg_legal-0.2.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lftreg-legal\nVersion: 0.2\n")
@@ -47,6 +48,43 @@ def test_a_plugin_is_listed_and_keeps_the_rules(lftreg: Lftreg, package: Path) -
     listed = {entry["name"]: entry for entry in lftreg("plugins", "--json", PYTHONPATH=path).document}
     assert (listed["legal"]["state"], listed["legal"]["domains"]) == ("loaded", ["legal"])
     assert lftreg("plugins", "check", "legal", PYTHONPATH=path).err == "1 plugin keeps the rules\n"
+
+
+def test_a_stranger_s_plugin_is_off_until_it_is_enabled(
+    lftreg: Lftreg, package: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """77-shadowing and 76-raising cost nothing until the user lists the package; who it is can be seen before."""
+    del environment["LFTREG_PLUGINS"]
+    (package / "legal_plugin.py").write_text("raise SystemExit('76: I run')")
+    with (package / "lftreg_legal-0.2.dist-info" / "METADATA").open("a") as file:
+        file.write("Author: A. Stranger\n")
+    path = first(package)
+    done = lftreg("plugins", "--json", PYTHONPATH=path)
+    (row,) = [row for row in done.document if row["name"] == "legal"]
+    assert (row["state"], row["author"], row["module"]) == ("not enabled", "A. Stranger", "legal_plugin")
+    assert "I run" not in done.err and "legal" not in lftreg("domains", PYTHONPATH=path).out
+    told = lftreg("plugins", PYTHONPATH=path).err
+    assert "legal (lftreg-legal 0.2, by A. Stranger): lftreg plugins enable legal" in " ".join(told.split())
+    error = lftreg("train", "legal", "--json", code=3, PYTHONPATH=path).error
+    assert (error["code"], error["hint"][:28]) == ("unknown-domain", "lftreg plugins enable legal,")
+    assert (
+        lftreg("plugins", "check", "legal", "--json", code=2, PYTHONPATH=path).error["code"]
+        == "plugin-not-enabled"
+    )
+
+    (package / "legal_plugin.py").write_text(GOOD)
+    assert lftreg("plugins", "enable", "legal", "--json", PYTHONPATH=path).document["enabled"] is True
+    assert "legal" in lftreg("domains", PYTHONPATH=path).out
+    assert 'plugins = ["lftreg-legal"]' in (tmp_path / "user" / "lftreg" / "config.toml").read_text()
+    lftreg("plugins", "disable", "lftreg-legal", PYTHONPATH=path)
+    assert "legal" not in lftreg("domains", PYTHONPATH=path).out
+
+
+def test_a_project_cannot_enable_plugins(lftreg: Lftreg, tmp_path: Path) -> None:
+    (tmp_path / "lftreg.toml").write_text('plugins = ["lftreg-legal"]\n')
+    assert lftreg("domains", "--json", code=2).error["code"] == "plugins-of-a-project"
+    (tmp_path / "lftreg.toml").unlink()
+    lftreg("config", "set", "plugins", "lftreg-legal", "--project", code=2)
 
 
 def test_a_broken_plugin_is_a_warning_with_its_reason(lftreg: Lftreg, package: Path) -> None:
@@ -123,6 +161,7 @@ def test_a_new_plugin_is_a_package_that_keeps_the_rules(lftreg: Lftreg, tmp_path
     )
     (info / "entry_points.txt").write_text("[lftreg]\nmy.desk-2 = lftreg_my_desk_2\n")
     path = first(folder / "src")
+    lftreg("plugins", "enable", "my.desk-2", PYTHONPATH=path)
     assert lftreg("plugins", "check", "my.desk-2", PYTHONPATH=path).err == "1 plugin keeps the rules\n"
     lftreg("plugins", "new", "my.desk-2", "--output", "again", PYTHONPATH=path)  # the name is its own
 

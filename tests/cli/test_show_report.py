@@ -147,6 +147,7 @@ def test_the_page_stands_alone_and_holds_the_numbers(
     lftreg: Lftreg, small: Version, registry: Registry, tmp_path: Path
 ) -> None:
     target = tmp_path / "new" / "small.html"
+    target.parent.mkdir()
     done = lftreg("show", "small", "--html", str(target), "--json")
     assert done.document["html"] == str(target)
     page = Page(target.read_text(encoding="utf-8"))
@@ -166,8 +167,8 @@ def test_a_page_never_takes_the_place_of_a_file(lftreg: Lftreg, small: Version, 
     error = lftreg("show", "small", "--html", str(target), "--json", code=2).error
     assert error["code"] == "exists"
     assert target.read_text() == "mine"
-    blocked = lftreg("show", "small", "--html", str(target / "x.html"), "--json", code=1).error
-    assert blocked["code"] == "storage"
+    blocked = lftreg("show", "small", "--html", str(target / "x.html"), "--json", code=3).error
+    assert blocked["code"] == "unknown-folder"
 
 
 def test_names_of_strangers_are_words_on_the_page(

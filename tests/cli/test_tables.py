@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from lftreg.cli.tables import Column, ago, count, print_fields, print_table, size
+from lftreg.cli.output import Output
+from lftreg.cli.tables import Column, ago, count, money, print_fields, print_table, size
 
 COLUMNS = (
     Column("adapter"),
@@ -81,6 +83,13 @@ def test_control_characters_cannot_reach_the_terminal() -> None:
     assert "\u202e" not in line
 
 
+def test_nor_can_those_that_json_lets_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=True).result({"said": "\x9b2J\u202eevil\x1b[2J"}, lambda console: None)
+    out = capsys.readouterr().out
+    assert json.loads(out)["said"] == "\x9b2J\u202eevil\x1b[2J"
+    assert out.replace("\n", "").isprintable()
+
+
 def test_fields_wrap_under_their_value() -> None:
     console = Console(file=io.StringIO(), width=40, color_system=None)
     print_fields(console, {"targets": ", ".join(["gate_proj"] * 6), "rank": "16", "empty": None})
@@ -131,3 +140,11 @@ def test_counts(number: int, text: str) -> None:
 def test_ages(seconds: int, text: str) -> None:
     now = datetime(2026, 4, 1, tzinfo=UTC)
     assert ago(now - timedelta(seconds=seconds), now) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(0, "$0.00"), (1234.5, "$1,234.50"), (0.4, "$0.40"), (0.0019, "$0.0019"), (6e-6, "under $0.0001")],
+)
+def test_money_for_people(amount: float, shown: str) -> None:
+    assert money(amount) == shown

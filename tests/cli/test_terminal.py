@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,13 @@ import pexpect
 import pytest
 from rich.cells import cell_len
 
+from lftreg.paths import Home
 from lftreg.registry.records import Version
+from lftreg.training.runs import Request, Runs
 from tests.cli.conftest import Lftreg, Publish
+from tests.cli.warm import Terminal
+
+pytestmark = pytest.mark.slow
 
 Screen = Callable[..., str]
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -25,23 +29,14 @@ def screen(environment: dict[str, str], tmp_path: Path) -> Screen:
     def run(
         *words: str, columns: int = 80, answer: str | None = None, code: int = 0, **variables: str
     ) -> str:
-        process = pexpect.spawn(
-            sys.executable,
-            ["-m", "lftreg", *words],
-            env=environment | variables,
-            cwd=str(tmp_path),
-            encoding="utf-8",
-            timeout=60,
-            dimensions=(40, columns),
-        )
+        process = Terminal(words, environment | variables, tmp_path, columns)
         shown = ""
         if answer is not None:
             process.expect_exact("[y/N] ")
             shown = str(process.before) + str(process.after)
             process.sendline(answer)
         process.expect(pexpect.EOF)
-        process.close()
-        assert process.exitstatus == code
+        assert process.ended() == code
         return (shown + str(process.before)).replace("\r\n", "\n")
 
     return run
@@ -58,6 +53,7 @@ def test_nothing_wraps(screen: Screen, desk: Version, publish: Publish, lftreg: 
         ("bases",),
         ("domains",),
         ("methods",),
+        ("metrics",),
     ):
         for line in ESCAPE.sub("", screen(*words, columns=columns)).splitlines():
             assert cell_len(line) <= max(columns, 76), words  # a digest is never cut
@@ -78,6 +74,14 @@ def test_no_color_is_kept(screen: Screen, desk: Version, lftreg: Lftreg) -> None
     assert not coloured.search(screen("show", "nothing", code=3, NO_COLOR="1"))
 
 
+def test_a_plain_terminal_has_its_own_width(screen: Screen) -> None:
+    narrow, wide = (
+        max(map(cell_len, screen("methods", TERM="dumb", columns=columns).splitlines()))
+        for columns in (60, 120)
+    )
+    assert narrow < 76 < 80 < wide <= 120
+
+
 def test_rm_asks_before_an_alias_points_nowhere(screen: Screen, desk: Version, lftreg: Lftreg) -> None:
     lftreg("alias", "support", "prod")
     kept = screen("rm", "support", answer="n", code=1)
@@ -85,6 +89,14 @@ def test_rm_asks_before_an_alias_points_nowhere(screen: Screen, desk: Version, l
     assert lftreg("list", "--name", "support", "-q").out == "support@1\n"
     assert "removed support@1" in screen("rm", "support", answer="y")
     assert lftreg("list", "--name", "support", "-q").out == ""
+
+
+def test_gc_asks_before_runs_that_could_be_gone_on_with(screen: Screen, home: Path) -> None:
+    run = Runs(Home(home)).begin(Request("old", "starter", "f" * 64, "d" * 64, {}, {}, 1))
+    asked = screen("gc", "--keep-days", "0", answer="n", code=1)
+    assert "1 interrupted run will be gone for good. Go on? [y/N]" in asked and run.path.is_dir()
+    screen("gc", "--keep-days", "0", answer="y")
+    assert not run.path.is_dir()
 
 
 def test_yes_and_no_input_do_not_ask(screen: Screen, desk: Version, lftreg: Lftreg) -> None:

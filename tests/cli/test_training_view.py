@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from lftreg.training.samples import SAMPLES, Sample, written
 
 from .conftest import RUN, Lftreg, Publish
 from .test_main import HEAVY, imported_by
+from .warm import Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -161,16 +161,13 @@ def rows(tmp_path: Path) -> Path:
     return file
 
 
-Spawn = Callable[..., "pexpect.spawn[str]"]
+Spawn = Callable[..., Terminal]
 
 
 @pytest.fixture
 def spawn(environment: dict[str, str], tmp_path: Path) -> Spawn:
-    def start(*words: str, columns: int = 80, **variables: str) -> pexpect.spawn[str]:
-        return pexpect.spawn(
-            sys.executable, ["-m", "lftreg", *words], env=environment | variables, cwd=str(tmp_path),
-            encoding="utf-8", timeout=100, dimensions=(24, columns),
-        )  # fmt: skip
+    def start(*words: str, **variables: str) -> Terminal:
+        return Terminal(words, environment | variables, tmp_path)
 
     return start
 
@@ -178,9 +175,8 @@ def spawn(environment: dict[str, str], tmp_path: Path) -> Spawn:
 def test_a_run_on_a_terminal(spawn: Spawn, lftreg: Lftreg, rows: Path, tiny_llama: Path) -> None:
     process = spawn("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, NO_COLOR="1")
     process.expect(pexpect.EOF)
-    process.close()
     raw = str(process.before)
-    assert process.exitstatus == 0, raw
+    assert process.ended() == 0, raw
     assert raw.rfind(SHOWN) > raw.rfind(HIDDEN) >= 0
     assert not COLOUR.search(raw)
     end = ESCAPE.sub("", raw[raw.rfind(SHOWN) :]).replace("\r", "")
@@ -204,12 +200,11 @@ def test_ctrl_c_is_heard_and_the_terminal_left_clean(spawn: Spawn, rows: Path, t
     long = ("--max-steps", "4000", "--accumulate", "40", "--lr", "1e-5")
     process = spawn("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, *long)
     process.expect("tokens/s")
-    process.sendintr()
+    process.send("\x03")
     process.expect("stopping after this step, Ctrl-C again to stop at once")
     process.expect(pexpect.EOF)
-    process.close()
     raw = str(process.before)
-    assert process.exitstatus == 130
+    assert process.ended() == 130
     assert raw.rfind(SHOWN) > raw.rfind(HIDDEN)
     end = ESCAPE.sub("", raw[raw.rfind(SHOWN) :])
     assert "everything is saved" in end and "lftreg train --resume" in end
@@ -267,9 +262,11 @@ def test_show_loads_no_model_library(environment: dict[str, str], publish: Publi
 
 
 def test_a_pipe_that_asks_for_colours_gets_lines(lftreg: Lftreg, rows: Path, tiny_llama: Path) -> None:
-    """As the logs of a build do."""
+    """As the logs of a build do; and what wants nothing but the data gets the name of what was made."""
     done = lftreg("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, FORCE_COLOR="1")
     assert HIDDEN not in done.err and "learning rate  " not in done.err
+    again = lftreg("train", "--data", str(rows), "--base", str(tiny_llama), *OPTIONS, "-q")
+    assert again.out.split() == [f"{rows.stem}@2"]
 
 
 def test_where_there_is_nothing_to_draw(lftreg: Lftreg, publish: Publish, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from lftreg.registry import Base
 
 from .conftest import BASES, Change, Kitchen, Tensors, distance
 
+pytestmark = pytest.mark.slow
+
 FLOAT32 = 1e-6
 GPT2 = {"base": "gpt2"}
 

@@ -18,6 +18,7 @@ from lftreg import Method, Registry, Version, compose
 from lftreg.errors import InvalidName, InvalidReference, LftregError, NotFound, UsageError
 from lftreg.plugins.host import Host
 from lftreg.registry import CONFIG, WEIGHTS, Base, Parent
+from tests import forks
 
 from .conftest import BASES, Kitchen, distance, real_model
 
@@ -167,6 +168,7 @@ sys.exit(f"opened {touched}" if touched else 0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["cat", "ties_svd"])
 def test_nothing_of_the_base_is_opened(kitchen: Kitchen, tmp_path: Path, method: str) -> None:
     folder = tmp_path / "base"
@@ -197,11 +199,14 @@ sys.exit("not refused")
 def test_a_refusal_comes_before_torch(kitchen: Kitchen, pair: Pair, words: tuple[str, ...]) -> None:
     kitchen.parent("dora", 3, use_dora=True)
     kitchen.parent("wide", 4, r=9)
-    done = run_python(BAD, *words)
+    done = run_python(BAD, *words, fresh=True)
     assert done.returncode == 0, done.stderr
 
 
-def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, *words: str, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+    """In a process of its own; `fresh`: that finds nothing imported."""
+    if not fresh:
+        return forks.python(code, *words)
     return subprocess.run(
         [sys.executable, "-c", code, *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -255,6 +260,7 @@ raise SystemExit("not refused")
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_is_told(kitchen: Kitchen) -> None:
     """The result is larger than what this process may write into one file; its parents are not."""
     for seed, name in enumerate("ab"):

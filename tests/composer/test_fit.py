@@ -31,6 +31,8 @@ from tests.conftest import Tiny
 
 from .random_parents import publish_random
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 
 

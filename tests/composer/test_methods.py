@@ -18,6 +18,8 @@ from lftreg.registry import WEIGHTS
 
 from .conftest import Kitchen, Tensors, distance
 
+pytestmark = pytest.mark.slow
+
 ALL = {name: entry.value for name, entry in Host(external=False).methods().items()}
 METHODS = {name: method for name, method in ALL.items() if method.merge is not None}
 DARE = [name for name in METHODS if name.startswith("dare_")]

@@ -13,6 +13,8 @@ from lftreg.errors import LftregError
 from .conftest import Kitchen, distance
 from .test_cases import GPT2, Case, setting
 
+pytestmark = pytest.mark.slow
+
 CAT, SVD, BF16 = 1e-6, 1e-5, 4e-3
 HALF = {"dtype": torch.bfloat16}
 

@@ -6,7 +6,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -26,6 +25,7 @@ from lftreg.composer.picture import (
 from lftreg.composer.places import places
 from lftreg.composer.report import ATTACHMENT, Layer, Report
 from lftreg.registry import Registry, Version
+from tests import forks
 
 from .conftest import Kitchen
 
@@ -98,13 +98,13 @@ def test_one_parent_has_neither_cosine_nor_conflict() -> None:
     assert [panel.title for panel in panels(made(2, parents=1), grid)] == ["error"]
 
 
+@pytest.mark.slow
 def test_equal_reports_give_equal_bytes_in_any_process() -> None:
     script = (
-        "import sys; from tests.composer.test_picture import made; from lftreg.composer.picture import draw\n"
-        "sys.stdout.buffer.write(draw(made(3)))"
+        "from tests.composer.test_picture import made; from lftreg.composer.picture import draw\n"
+        "print(draw(made(3)).hex())"
     )
-    root = Path(__file__).parents[2]
-    other = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, check=True).stdout
+    other = bytes.fromhex(forks.python(script).stdout)
     assert other == draw(made(3))
     assert other != draw(made(3, parents=3))
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from lftreg.data.origin import data_digest
 from lftreg.data.shapes import find_shape
 from lftreg.errors import UsageError
-from lftreg.objectives.rows import data_digest
 from lftreg.plugins.types import Example, Message, ToolCall
 
 TURNS = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]

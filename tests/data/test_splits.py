@@ -63,6 +63,7 @@ def test_one_prompt_has_nothing_to_hold_out(tmp_path: Path) -> None:
         read_data([lines(tmp_path / "own.jsonl", rows)])
 
 
+@pytest.mark.slow
 def test_what_was_held_out_stays_held_out(tmp_path: Path, registry: Registry, tiny_llama: Path) -> None:
     """In a small file a row was moved to validation; with more rows its hash alone would let it be trained on."""
     keys = {

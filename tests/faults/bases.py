@@ -171,7 +171,7 @@ CASES = (
     ),
     Case(
         "cut off", "a download that broke off",
-        talking(_cut_off), Caught("layout", r"model.safetensors ends elsewhere than its header says: it is cut short"),
+        talking(_cut_off), Caught("cut-short", r"model.safetensors is cut short: [0-9,]+ bytes of [0-9,]+"),
         clear=r"safetensors|incomplete|truncated|buffer", holds=kinds.finished, trl=CHAT,
     ),
     Case(

@@ -15,6 +15,8 @@ from tests.faults.kinds import Case
 from tests.faults.runs import PLUGIN
 from tests.faults.seen import put_to_lftreg
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name.replace(" ", "-")) for case in CASES])
 def test_fault(
@@ -23,6 +25,7 @@ def test_fault(
     setup = case.build(tmp_path, tiny)
     if setup.site is not None:
         monkeypatch.syspath_prepend(setup.site)
+        monkeypatch.setenv("LFTREG_PLUGINS", "lftreg-faults")
         monkeypatch.setitem(sys.modules, PLUGIN, None)  # so that it is forgotten in the end
         del sys.modules[PLUGIN]
     if case.expect is not None and case.expect.when == "plan":

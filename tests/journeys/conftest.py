@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import forks
+
 from .empty import Empty, make_empty
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_lftreg(*words: str, home: Path, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+def run_lftreg(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
     """`lftreg WORDS` with a home; nothing is checked."""
-    return subprocess.run(
-        [sys.executable, "-m", "lftreg", *words],
-        env=os.environ | {"LFTREG_HOME": str(home), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return forks.lftreg(*words, environment=os.environ | {"LFTREG_HOME": str(home)})
 
 
 def answer(*words: str, home: Path) -> Any:

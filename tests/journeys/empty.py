@@ -35,6 +35,7 @@ class Empty:
         environment = _clean() | {
             "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ["PATH"]]),
             "LFTREG_HOME": str(cwd / "home"),
+            "XDG_CONFIG_HOME": str(cwd / "user"),
             "HF_HUB_OFFLINE": "1",
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "false",  # pip reads it as the value of `build isolation`

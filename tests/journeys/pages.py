@@ -37,7 +37,11 @@ LIKE: dict[str, dict[str, float]] = {
     "bert": {"initializer_range": 1.0},
 }
 # Steps of a run, where a page says nothing: on the starter each takes a while, on a stand-in none does.
+# Of an evaluation a few items, and short answers.
+ASKING, SHORT = ("eval", "compare"), ("--limit", "4", "--max-tokens", "8")
 FEW, MORE = ("--max-steps", "2"), ("--max-steps", "12")
+FIRST = ["train", "customer_support", *FEW]
+FITTED = 4  # steps of a --fit, which has no option for it; tests/composer/test_fit.py takes all 40
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,11 @@ class Reader:
     folder: Path
     patch: pytest.MonkeyPatch
     ran: list[str] = field(default_factory=list)
+    stands_for: dict[str, str] = field(default_factory=dict)  # what a page names, and what it is here
 
     def prepare(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        for file in (ROOT / "examples" / "own-data").iterdir():
-            shutil.copy(file, self.folder)
+        shutil.copytree(ROOT / "examples" / "own-data", self.folder, dirs_exist_ok=True)
         self.patch.chdir(self.folder)
         self.patch.setenv("LFTREG_HOME", str(self.folder / "home"))
         self.patch.setenv("XDG_CONFIG_HOME", str(self.folder / "user"))
@@ -95,25 +99,61 @@ class Reader:
         """Do what a page says. Raises AssertionError where something else comes back than is shown."""
         if step.language == "python":
             self._python(step.text)
+        elif step.text.startswith("export "):
+            name, _, value = self._here(step.text.removeprefix("export ")).partition("=")
+            self.patch.setenv(name, value)
         elif step.text.startswith("lftreg "):
-            code, said = self.lftreg(shlex.split(step.text)[1:])
+            code, said = self.lftreg(shlex.split(self._here(step.text))[1:])
+            for shown, real in self.stands_for.items():
+                said = said.replace(real, shown)
             failing = re.search(r"^error: ", step.shown, re.MULTILINE) is not None
             assert (code != 0) == failing, f"$ {step.text}\nexit code {code}\n{said}"
             assert comes_back(step.shown, said), f"$ {step.text}\n{said}\nshown as\n{step.shown}"
         else:
             done = subprocess.run(
-                ["bash", "-c", step.text], cwd=self.folder, capture_output=True, text=True, check=False
+                ["bash", "-c", self._here(step.text)],
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert done.returncode == 0, f"$ {step.text}\n{done.stderr}"
             assert comes_back(step.shown, done.stdout), f"$ {step.text}\n{done.stdout}"
         self.ran.append(step.text)
 
+    def _here(self, text: str) -> str:
+        for shown, real in self.stands_for.items():
+            text = text.replace(shown, real)
+        return text
+
     def lftreg(self, words: list[str]) -> tuple[int, str]:
         """Exit code and output of a command; notes and errors come before the data, as on a terminal."""
-        from lftreg.cli.main import main
-
         if words[0] == "train" and not {"--dry-run", "--max-steps"} & set(words):
             words = [*words, *(MORE if "--base" in words else FEW)]
+        if words[0] == "sweep":
+            words = [*words, *(() if "--trials" in words else ("--trials", "2")), *FEW]
+        if words[0] in ASKING and "--limit" not in words:
+            words = [*words, *SHORT]
+        if "--fit" in words:
+            self.patch.setattr("lftreg.composer.fitting.fit.STEPS", FITTED)
+        begins = words == FIRST and not (self.folder / "home").exists()
+        return self._first(words) if begins else self._run(words)
+
+    def _first(self, words: list[str]) -> tuple[int, str]:
+        """What several pages begin with: where there is nothing yet, it leaves and says the same for all of them."""
+        home, kept = self.folder / "home", self.folder.parent / "first"
+        if not kept.exists():
+            code, said = self._run(words)
+            assert code == 0, said
+            shutil.copytree(home, kept / "home")
+            (kept / "said").write_text(said, encoding="utf-8")
+            return code, said
+        shutil.copytree(kept / "home", home)
+        return 0, (kept / "said").read_text(encoding="utf-8")
+
+    def _run(self, words: list[str]) -> tuple[int, str]:
+        from lftreg.cli.main import main
+
         out, err = io.StringIO(), io.StringIO()
         self.patch.setattr(sys, "argv", ["lftreg", *words])
         self.patch.setattr(sys, "stdin", io.StringIO())

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from .pages import Reader, clean_environment, comes_back, fill_cache, goes_on_from, pages, read, steps
+from tests import forks
+from tests.hub.server import serve
+from tests.hub.state import State, User
+from tests.postgres import Postgres
+
+from .pages import ROOT, Reader, clean_environment, comes_back, fill_cache, goes_on_from, pages, read, steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -22,10 +27,20 @@ NOT_RUN = {
     "pip install --editable ./lftreg-workshop": "tests/journeys/test_plugin_kit.py installs plugins",
     "lftreg train --data ./inbox.jsonl --gpus 2": "no two GPUs are here; test_processes.py takes two processes",
     "lftreg train --resume": "nothing was interrupted; test_resume.py interrupts, and tests/training/killing.py kills",
+    "lftreg train customer_support financial_advisor code_generation": "as the plan on the line below it",
+    "lftreg serve --selftest": "tests/cli/test_selftest.py asks",
     "lftreg train workshop": "it is not installed here; test_plugin_kit.py trains on it",
+    "lftreg eval customer_support --blind": "it asks a person; tests/cli/test_blind.py answers",
+    "pip install 'lftreg[serve]'": "test_wheel.py installs the wheel",
+    "lftreg serve": "it goes on until it is stopped; tests/cli/test_serve.py starts it, test_page.py asks it",
+    "lftreg serve --host 0.0.0.0": "as the line above",
+    "lftreg plugins enable workshop": "it is not installed here; tests/cli/test_plugins.py enables one",
     "lftreg plugins check workshop": "as the line above",
+    "hf auth login": "there is a token in the environment",
+    "lftreg doctor customer_support": "trained for two steps it is not healthy; test_doctor.py trains and asks",
 }
-SHELL = ("head ", "cp ", "ls ", "cat ")  # run as they are
+TEAM_DATABASE, TEAM_FILES = "postgresql://ann@db.example/lftreg", "/srv/lftreg"
+SHELL = ("head ", "cp ", "ls ", "cat ", "export ")  # run as they are
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +61,17 @@ def desk(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) ->
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def hub(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub of this machine, in which the reader has an account."""
+    forks.warm_up()
+    with serve(State(users={"hf_OfTheReader0000000000": User("reader", ("our-desk",))})) as hub:
+        for name, value in (("HF_ENDPOINT", hub.url), ("HF_TOKEN", "hf_OfTheReader0000000000")):
+            patch.setenv(name, value)
+        patch.delenv("HF_HUB_OFFLINE", raising=False)  # of lftreg; what the libraries read at import stays
+        yield
+
+
 def test_pages_show_commands() -> None:
     assert len(pages()) >= 7
     for name in pages():
@@ -53,9 +79,15 @@ def test_pages_show_commands() -> None:
 
 
 @pytest.mark.parametrize("name", pages())
-def test_a_page_works_as_it_says(name: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_works_as_it_says(
+    name: str, desk: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     reader = Reader(desk / (goes_on_from(name) or name), monkeypatch)
     reader.prepare()
+    if TEAM_DATABASE in read(name):
+        server: Postgres = request.getfixturevalue("postgres")
+        reader.stands_for = {TEAM_DATABASE: server.url(server.new()), TEAM_FILES: str(desk / "team")}
+        (desk / "team").mkdir()
     before = goes_on_from(name)
     if before is not None and not (reader.folder / "home").exists():  # this page alone was asked for
         for step in steps(read(before)):
@@ -78,6 +110,11 @@ def test_a_page_goes_on_from_one_before_it() -> None:
     for name in order:
         if (before := goes_on_from(name)) is not None:
             assert order.index(before) < order.index(name)
+
+
+def test_the_plan_of_the_page_is_the_example() -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", read("training.md"), re.DOTALL)
+    assert shown == (ROOT / "examples" / "own-data" / "adapters.toml").read_text(encoding="utf-8")
 
 
 def test_output_is_compared_by_its_words() -> None:

@@ -16,7 +16,7 @@ from lftreg.registry import Registry
 
 from .conftest import answer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 DOMAINS = ("customer_support", "financial_advisor")
 # The least share of unseen wordings that must find their fact. benchmarks/domains.py measures 68% and 59%, and

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from lftreg.errors import Incompatible, InvalidData, UsageError
+from lftreg.errors import CheckFailed, Incompatible, InvalidData, UsageError
 from lftreg.models.generate import Decoding, Speaker, generate
 from lftreg.plugins.types import Domain, Example, Message
-from lftreg.registry import Registry
+from lftreg.registry import WEIGHTS, Registry
 from lftreg.training import train
+from tests.serving.served import publish
+
+pytestmark = pytest.mark.slow
 
 PROMPTS = ["Where is it?", "What is an emergency fund, in a sentence or two, please?", "Hello"]
 
@@ -98,3 +101,13 @@ def test_what_does_not_fit_the_base_is_said(tiny_llama: Path, registry: Registry
 def test_impossible_decodings_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Decoding(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("left", [-1, 90, 0])
+def test_changed_weights_never_answer(tiny_llama: Path, registry: Registry, left: int) -> None:
+    path = registry.file(publish(registry, tiny_llama, "support", 1), WEIGHTS)
+    path.chmod(0o644)
+    content = path.read_bytes()
+    path.write_bytes(content[:left] + b"x" * (left < 0))
+    with pytest.raises(CheckFailed, match="support@1 is not what was registered"):
+        generate("support", PROMPTS, registry=registry, max_tokens=2)

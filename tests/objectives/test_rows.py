@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from lftreg.data.origin import data_digest
 from lftreg.errors import InvalidData
-from lftreg.objectives.rows import IGNORED, Row, batches, check_answered, check_ids, data_digest
+from lftreg.objectives.rows import IGNORED, Row, batches, check_answered, check_ids
 from lftreg.plugins.types import Example, Message
 
 PAIR = Example.pair("Where is my parcel?", "Parcels leave the barn at four.")

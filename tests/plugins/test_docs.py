@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,6 +18,7 @@ from lftreg.plugins import new, spec
 from lftreg.plugins.check import check_domain, check_import
 from lftreg.plugins.host import Host
 from lftreg.plugins.offers import KINDS
+from lftreg.plugins.types import Input, Measured, Metric, Outputs
 
 from .conftest import Install
 from .test_process import KINDS as BROKEN
@@ -60,6 +62,7 @@ def test_the_example_keeps_all_rules(host: Host) -> None:
     assert host.faults == ()
 
 
+@pytest.mark.slow
 def test_the_examples_targets_fit_the_family(host: Host) -> None:
     config = {"num_hidden_layers": 2, "hidden_size": 32, "ffn_dim": 64, "num_attention_heads": 4}
     modules = list_modules({"model_type": "opt"} | config)
@@ -83,7 +86,7 @@ def test_the_examples_method_merges(host: Host, tiny_llama: Path) -> None:
 
 def test_the_examples_tests_pass(host: Host) -> None:
     """The page's second block, which `tests/journeys/test_plugin_kit.py` runs under pytest."""
-    example, tests = blocks("python")
+    example, tests, _ = blocks("python")
     assert "@hookimpl" in example
     assert host.faults == ()
     names: dict[str, Callable[[], None]] = {}
@@ -92,6 +95,28 @@ def test_the_examples_tests_pass(host: Host) -> None:
     assert len(asserted) == 2
     for name in asserted:
         names[name]()
+
+
+def test_the_example_of_a_metric_keeps_the_rules(install: Install) -> None:
+    install("lftreg-polite", blocks("python")[2])
+    testing.check_plugin("polite")
+    politeness = Host(off=()).metric("politeness")
+    said = Outputs(("a?", "b?"), ("", ""), ("Yes, please.", "No."), ("", ""))
+    assert politeness.measure(said).values == (1.0, 0.0)
+
+
+def test_the_page_tells_of_all_that_a_metric_sees_and_gives() -> None:
+    hooks, _ = PAGE.split("\n## The rules\n")
+    bullets = dict(re.findall(r"^- \*\*(\w+)\.\*\* (.*?)(?=\n- |\n\n)", hooks, re.MULTILINE | re.DOTALL))
+    for kind in (Metric, Outputs, Measured):
+        told = set(re.findall(r"`(\w+)[(`=]", bullets[kind.__name__]))
+        described = {
+            "name",
+            "summary",
+            "allow_code_execution",
+        }  # in the table, or of no use to a metric of texts
+        assert {field.name for field in dataclasses.fields(kind)} - described <= told, kind
+    assert set(get_args(Input)) <= set(re.findall(r"`(\w+)`", bullets["Metric"]))
 
 
 def test_the_page_tells_of_what_plugins_new_writes(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from lftreg.errors import LftregError, NotFound
 from lftreg.plugins.host import Host
+from lftreg.plugins.types import Outputs
 
 from .conftest import Install, domain
 
@@ -118,3 +121,74 @@ def test_a_method_keeps_its_options_and_is_blamed_too(install: Install) -> None:
     assert inspect.signature(merge).parameters["density"].default == 0.5
     with pytest.raises(LftregError, match=r"method 'mix' of plugin 'mix' .*ValueError: at 0.1"):
         merge(None, [], [], "name", density=0.1)
+
+
+_METRICS = """
+from lftreg import Measured, Metric, hookimpl
+
+def measure(outputs):
+    if outputs.answers == ("fail",):
+        raise KeyError("judge")
+    if outputs.answers == ("exit",):
+        raise SystemExit(3)
+    if outputs.answers == ("short",):
+        return Measured(())
+    if outputs.answers == ("none",):
+        return None
+    return Measured((1.0,), total=lambda places: {}["sum"])
+
+@hookimpl
+def lftreg_metrics():
+    yield Metric("judged", "s", measure, test=lambda one, other: {}["p"])
+"""
+
+
+def _said(answer: str) -> Outputs:
+    return Outputs(("?",), ("",), (answer,), ("",))
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda metric: metric.measure(_said("fail")), "KeyError: 'judge'"),
+        (lambda metric: metric.measure(_said("exit")), r"it called sys.exit\(3\)"),
+        (lambda metric: metric.measure(_said("short")), "ValueError: it gave 0 values for 1 items"),
+        (
+            lambda metric: metric.measure(_said("none")),
+            r"TypeError: it gave nothing \(None\), not a Measured",
+        ),
+        (lambda metric: metric.measure(_said("good")).total([0]), "KeyError: 'sum'"),
+        (lambda metric: metric.test(_said("good"), _said("good")), "KeyError: 'p'"),
+    ],
+)
+def test_a_metric_that_fails_names_its_plugin(
+    install: Install, call: Callable[[Any], object], reason: str
+) -> None:
+    install("lftreg-judge", _METRICS)
+    metric = Host(off=()).metric("judged")
+    with pytest.raises(
+        LftregError, match=rf"metric 'judged' of plugin 'judge' \(lftreg-judge 0.2\) failed: {reason}"
+    ):
+        call(metric)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("'Judged!', 's', measure", "not a name"),
+        ("'judged', ' ', measure", "it has no summary"),
+        ("'judged', 's', 3", "measure is not a function of (outputs)"),
+        ("'judged', 's', measure, needs=('sample',)", "needs is not a tuple of base, embeddings, losses"),
+        ("'judged', 's', measure, needs='samples'", "needs is not a tuple of base, embeddings, losses"),
+        ("'judged', 's', measure, better='more'", "better is neither 'higher', 'lower' nor None"),
+        ("'judged', 's', measure, unit='%'", "unit is none of share, points, number"),
+        ("'judged', 's', measure, test=0.05", "test is not a function of (one, other)"),
+    ],
+)
+def test_a_metric_with_a_wrong_field_is_refused(install: Install, fields: str, message: str) -> None:
+    head, _, _ = _METRICS.partition("    yield")
+    install("lftreg-judge", f"{head}    yield Metric({fields})\n")
+    host = Host(off=())
+    assert "judged" not in host.metrics()
+    (fault,) = host.faults
+    assert message in fault.message

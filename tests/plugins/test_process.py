@@ -15,10 +15,13 @@ from lftreg import __version__
 
 from .conftest import Install, domain
 
+pytestmark = pytest.mark.slow
+
 BROKEN = "print('hello from legal')\nimport legalbench\n"
 GOOD = domain("legal")
 OLDER = f"was written for lftreg <0.1; this is {__version__}"
-# Every way to be broken: the source, and what is said of it.
+# Every way to be broken: the source, and what is said of it. Two of them are hostile inputs, and carry their numbers.
+NUMBERS = {"raises at import": "76-raises-at-import", "a name that is taken": "77-shadows-a-builtin"}
 KINDS = {
     "raises at import": ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
     "exits at import": ("raise SystemExit(0)", "it called sys.exit(0)"),
@@ -142,7 +145,7 @@ def test_check_finds_what_is_wrong_with_a_plugin(lftreg: Lftreg, install: Instal
     assert lftreg("plugins", "check", "families").returncode == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: NUMBERS.get(kind, kind))
 def test_a_broken_plugin_breaks_nothing(lftreg: Lftreg, install: Install, kind: str) -> None:
     """Every kind: a command that does not need it succeeds, one that does says why it cannot."""
     source, message = KINDS[kind]

@@ -145,6 +145,7 @@ def test_a_methods_options_must_take_their_own_defaults() -> None:
         testing.check_method(Method("bad", "s", lambda model: None))
 
 
+@pytest.mark.slow
 def test_an_import_is_checked_by_name_or_by_module(install: Install) -> None:
     install("lftreg-heavy", "import torch.version as _\n")
     testing.check_import(sys)

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from lftreg.errors import InvalidData, LftregError
 from lftreg.registry import CONFIG, WEIGHTS, Base, Registry
 from lftreg.remotes.folder import export_folder, import_folder
+from lftreg.tensors.shapes import Shapes
 
 BASE = Base("f" * 64, "starter", "llama", 15_000_000)
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -84,31 +85,31 @@ def entry(start: int, stop: int, shape: list[int], dtype: str = "F32") -> dict[s
 
 A, B = f"{MODULE}.lora_A.weight", f"{MODULE}.lora_B.weight"
 REFUSED: dict[str, tuple[Spoil, str]] = {
-    "pickle beside": (lambda f: (f / "adapter_model.bin").write_bytes(b"\x80\x04."), "pickle"),
-    "pickle renamed": (lambda f: (f / WEIGHTS).write_bytes(b"\x80\x04cos\nsystem\n."), "header-length"),
-    "link": (replaced(WEIGHTS, lambda f: (f / WEIGHTS).symlink_to(f.parent / "moved")), "not-a-file"),
-    "fifo": (replaced(WEIGHTS, lambda f: os.mkfifo(f / WEIGHTS)), "not-a-file"),
-    "folder": (replaced(WEIGHTS, lambda f: (f / WEIGHTS).mkdir()), "not-a-file"),
-    "device": (replaced(WEIGHTS, lambda f: (f / WEIGHTS).symlink_to("/dev/zero")), "not-a-file"),
+    "pickle beside": (lambda f: (f / "adapter_model.bin").write_bytes(b"\x80\x04."), "pickle-beside"),
+    "pickle renamed": (lambda f: (f / WEIGHTS).write_bytes(b"\x80\x04cos\nsystem\n."), "pickle-renamed"),
+    "link": (replaced(WEIGHTS, lambda f: (f / WEIGHTS).symlink_to(f.parent / "moved")), "link"),
+    "fifo": (replaced(WEIGHTS, lambda f: os.mkfifo(f / WEIGHTS)), "fifo"),
+    "folder": (replaced(WEIGHTS, lambda f: (f / WEIGHTS).mkdir()), "folder"),
+    "device": (replaced(WEIGHTS, lambda f: (f / WEIGHTS).symlink_to("/dev/zero")), "link"),
     "nothing": (lambda f: (f / WEIGHTS).unlink(), "no-adapter"),
     "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "short-file"),
-    "huge header": (raw_weights(b"{}", length=2**63), "header-length"),
+    "huge header": (raw_weights(b"{}", length=2**63), "header-size"),
     "header past the end": (raw_weights(b"{}", length=100), "header-length"),
     "header not JSON": (raw_weights(b"{oops"), "header-json"),
-    "overlap": (raw_weights({A: entry(0, 128, [4, 8]), B: entry(64, 192, [8, 4])}, b"\0" * 192), "layout"),
-    "hole": (raw_weights({A: entry(0, 128, [4, 8]), B: entry(192, 320, [8, 4])}, b"\0" * 320), "layout"),
-    "trailing bytes": (raw_weights({A: entry(0, 128, [4, 8])}, b"\0" * 129), "layout"),
-    "shape overflow": (raw_weights({A: entry(0, 128, [2**40, 2**40])}, b"\0" * 128), "tensor"),
+    "overlap": (raw_weights({A: entry(0, 128, [4, 8]), B: entry(64, 192, [8, 4])}, b"\0" * 192), "overlap"),
+    "hole": (raw_weights({A: entry(0, 128, [4, 8]), B: entry(192, 320, [8, 4])}, b"\0" * 320), "hole"),
+    "trailing bytes": (raw_weights({A: entry(0, 128, [4, 8])}, b"\0" * 129), "trailing-bytes"),
+    "shape overflow": (raw_weights({A: entry(0, 128, [2**50, 2**50])}, b"\0" * 128), "shape-overflow"),
     "negative shape": (raw_weights({A: entry(0, 128, [-4, -8])}, b"\0" * 128), "tensor"),
-    "a name twice": (raw_weights(b'{"a":{},"a":{}}'), "header-json"),
+    "a name twice": (raw_weights(b'{"a":{},"a":{}}'), "duplicate-tensor"),
     "code": (lambda f: (f / "modeling.py").write_text("import os"), "code"),
-    "NaN": (tensors(lambda t: t[A].__setitem__((0, 0), np.nan)), "not-finite"),
-    "infinity": (tensors(lambda t: t[B].__setitem__((0, 0), np.inf)), "not-finite"),
+    "NaN": (tensors(lambda t: t[A].__setitem__((0, 0), np.nan)), "not-a-number"),
+    "infinity": (tensors(lambda t: t[B].__setitem__((0, 0), np.inf)), "infinity"),
     "a base's weight": (
         tensors(lambda t: t.update({"base_model.model.lm_head.weight": t[A]})),
-        "foreign-tensor",
+        "base-key",
     ),
-    "base layer": (tensors(lambda t: t.update({f"{MODULE}.base_layer.weight": t[A]})), "foreign-tensor"),
+    "base layer": (tensors(lambda t: t.update({f"{MODULE}.base_layer.weight": t[A]})), "base-layer"),
     "a path": (tensors(lambda t: t.update({"../../x": t[A]})), "foreign-tensor"),
     "half missing": (tensors(lambda t: t.pop(B)), "half-missing"),
     "undeclared module": (
@@ -116,15 +117,15 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
         "undeclared-module",
     ),
     "ranks differ": (tensors(lambda t: t.update({B: np.zeros((8, 5), "f4")})), "rank-mismatch"),
-    "rank not the config's": (configured(r=8), "rank-mismatch"),
+    "rank not the config's": (configured(r=8), "other-rank"),
     "integers": (tensors(lambda t: t.update({A: np.zeros((4, 8), "i4")})), "dtype"),
     "not JSON": (config_text("{"), "config-json"),
-    "deep": (config_text("[" * 100_000), "config-json"),
-    "key twice": (config_text('{"r": 4, "r": 5}'), "config-json"),
-    "NaN literal": (config_text('{"r": NaN}'), "config-json"),
-    "endless number": (config_text('{"r": ' + "9" * 5000 + "}"), "config-json"),
-    "byte order mark": (config_text(b"\xef\xbb\xbf{}"), "config-json"),
-    "bad UTF-8": (config_text(b"\xff{}"), "config-json"),
+    "deep": (config_text("[" * 100_000), "config-depth"),
+    "key twice": (config_text('{"r": 4, "r": 5}'), "config-duplicate"),
+    "NaN literal": (config_text('{"r": NaN}'), "config-nan"),
+    "endless number": (config_text('{"r": ' + "9" * 5000 + "}"), "config-number"),
+    "byte order mark": (config_text(b"\xef\xbb\xbf{}"), "config-utf8"),
+    "bad UTF-8": (config_text(b"\xff{}"), "config-utf8"),
     "a list": (config_text("[]"), "config-json"),
     "large": (config_text(" " * 1_000_001), "config-size"),
     "unknown kind": (configured(peft_type="EVIL"), "peft-type"),
@@ -132,6 +133,22 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "rank true": (configured(r=True), "rank"),
     "alpha": (configured(lora_alpha=1e30), "alpha"),
     "no targets": (configured(target_modules=[]), "targets"),
+    "many patterns": (configured(rank_pattern={f"a{n}": 4 for n in range(4_001)}), "rank-pattern"),
+    "many targets": (configured(target_modules=["q_proj", *map(str, range(10_000))]), "targets"),
+    "a target of control characters": (configured(target_modules=["q_proj", "\x1b[2J"]), "targets"),
+    "a version of control characters": (configured(peft_version="\x1b]0;x\x07"), "setting-type"),
+    "kind in small letters": (configured(peft_type="lora"), "peft-type"),
+    "the first layer only": (configured(layers_to_transform=0), "layers-to-transform"),
+    "two dots": (
+        tensors(
+            lambda t: [t.update({k.replace("model.layers", "model..layers"): t.pop(k)}) for k in list(t)]
+        ),
+        "foreign-tensor",
+    ),
+    "code behind ten thousand files": (
+        lambda f: [(f / f"{n:05}.txt").touch() for n in range(10_000)],
+        "too-many-files",
+    ),
     "rank pattern": (configured(rank_pattern={"(a+)+$": 4}), "rank-pattern"),
     "replication": (configured(layer_replication=[[0, 4]] * 20_000), "layer-replication"),
     "auto mapping": (configured(auto_mapping={"parent_library": "os"}), "auto-mapping"),
@@ -151,7 +168,7 @@ def test_refused_by_name_and_nothing_is_registered(
     assert error.value.code == code
     assert error.value.hint
     assert error.value.exit_code in (2, 3)
-    assert not home.exists()
+    assert not [path for path in home.rglob("*") if path.is_file()]
 
 
 def test_a_good_adapter_comes_in_and_goes_out_the_same(
@@ -168,9 +185,43 @@ def test_a_good_adapter_comes_in_and_goes_out_the_same(
 
 
 def test_a_pattern_for_targets_is_never_run(registry: Registry, folder: Path) -> None:
-    configured(target_modules="(.*a)*(.*a)*(.*a)*$|.*q_proj")(folder)
+    configured(target_modules="(?:.*?(?:layers|blocks).*?(?:q_proj|v_proj).*?)|nothing")(folder)
     version = taken(registry, folder)
     assert version.target_modules == ("model.layers.0.self_attn.q_proj",)
+
+
+def test_the_commit_of_a_strangers_base_is_not_kept(registry: Registry, folder: Path) -> None:
+    configured(revision="refs/pr/1")(folder)
+    assert "revision" not in registry.config(taken(registry, folder))
+
+
+KNOWN = {"model.layers.0.self_attn.q_proj": (8, 8), "model.embed_tokens": (16, 8)}
+BARE = {"h.0.attn.c_attn": (8, 24), "wte": (16, 8)}
+
+
+@pytest.mark.parametrize(
+    ("known", "real", "module", "found"),
+    [
+        (KNOWN, KNOWN, "model.layers.0.self_attn.q_proj", (8, 8)),
+        (KNOWN, KNOWN, "other.model.layers.0.self_attn.q_proj", None),
+        (KNOWN, KNOWN, "model.model.layers.0.self_attn.q_proj", None),
+        (KNOWN, KNOWN, "layers.0.self_attn.q_proj", None),
+        (KNOWN, None, "layers.0.self_attn.q_proj", (8, 8)),
+        (BARE, None, "transformer.h.0.attn.c_attn", (8, 24)),
+        (BARE, {"gpt.h.0.attn.c_attn": (8, 24)}, "gpt.h.0.attn.c_attn", (8, 24)),
+    ],
+)
+def test_a_module_is_found_by_the_name_that_the_model_has_for_it(
+    known: dict[str, Any], real: dict[str, Any] | None, module: str, found: tuple[int, ...] | None
+) -> None:
+    assert Shapes(known, lambda: real).find(module) == found
+
+
+def test_a_usual_prefix_asks_no_model() -> None:
+    def ask() -> None:
+        raise AssertionError("the model was asked")
+
+    assert Shapes(BARE, ask).find("transformer.h.0.attn.c_attn") == (8, 24)
 
 
 def test_bfloat16_is_read_and_its_nan_seen(registry: Registry, folder: Path) -> None:

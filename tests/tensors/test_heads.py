@@ -39,13 +39,13 @@ def test_a_whole_classifier_passes(tmp_path: Path) -> None:
 
 HOSTILE: dict[str, tuple[dict[str, tuple[int, ...]], str | None, dict[str, Any], str]] = {
     "a pooler that is not declared": (
-        {"base_model.model.bert.pooler.dense.weight": (8, 8)}, None, {}, "foreign-tensor",
+        {"base_model.model.bert.pooler.dense.weight": (8, 8)}, None, {}, "base-key",
     ),
-    "the base's own head": ({"base_model.model.classifier.original_module.weight": (2, 8)}, None, {}, "foreign-tensor"),
+    "the base's own head": ({"base_model.model.classifier.original_module.weight": (2, 8)}, None, {}, "base-key"),
     "another adapter's head": (
-        {"base_model.model.classifier.modules_to_save.good.weight": (2, 8)}, None, {}, "foreign-tensor",
+        {"base_model.model.classifier.modules_to_save.good.weight": (2, 8)}, None, {}, "base-key",
     ),
-    "a head of no classifier": ({}, None, {"modules_to_save": []}, "foreign-tensor"),
+    "a head of no classifier": ({}, None, {"modules_to_save": []}, "base-key"),
     "a head of another task": ({}, None, {"task_type": "CAUSAL_LM"}, "modules-to-save"),
     "more than a head": ({}, None, {"modules_to_save": ["classifier", "lm_head"]}, "modules-to-save"),
     "no head": ({HEAD: ()}, None, {}, "half-missing"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row
-from lftreg.training.learner import Learner
+from lftreg.training.learner import loss_of
 from lftreg.training.processes import make_accelerator
 from lftreg.training.settings import Settings
 
@@ -15,4 +15,6 @@ from lftreg.training.settings import Settings
 def evaluate(model: Any, objective: Objective, rows: Sequence[Row], batch_size: int) -> float:
     """Nats a learned token."""
     settings = Settings(batch_size=batch_size, lr=1e-3)
-    return Learner(model, objective, settings, make_accelerator()).evaluate(rows)[0]
+    loss = loss_of(model, objective, rows, settings, make_accelerator())
+    assert loss is not None
+    return loss

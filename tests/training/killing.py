@@ -13,39 +13,35 @@ import os
 import random
 import signal
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 from lftreg.registry import Registry
 from lftreg.training import Runs, make_plan, run_plan
 from lftreg.training.checkpoint import NEWEST
+from tests.crash.watched import killed_after, killed_once, left_alone
 from tests.training.test_resume import OPTIONS, lessons
 
 
-def attempt(base: Path, resume: bool) -> int:
-    """A child that trains to the end, if it is let."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        registry = Registry()
-        plan = make_plan(lessons(), name=None, base=str(base), registry=registry, **OPTIONS | {"rank": 128})
-        run_plan(plan, registry, run=Runs(registry.home).to_resume() if resume else None, save_every=1)
-        os._exit(0)
-    except BaseException as error:  # noqa: BLE001 a forked child must end here
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        os._exit(1)
+def attempt(base: Path, resume: bool) -> None:
+    """Train to the end, if it is let."""
+    registry = Registry()
+    plan = make_plan(lessons(), name=None, base=str(base), registry=registry, **OPTIONS | {"rank": 128})
+    run_plan(plan, registry, run=Runs(registry.home).to_resume() if resume else None, save_every=1)
 
 
-def wait_for_a_save(registry: Registry, child: int, old: set[str], skip: int) -> None:
-    """Until a checkpoint of a run that goes on is half written, after so many others; or until it is over."""
-    there = False
-    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        was, there = there, bool(half_written(registry) - old)
-        if there and not was:
-            if not skip:
-                return
-            skip -= 1
+class Saving:
+    """Whether a checkpoint of a run that goes on is half written, after so many others."""
+
+    def __init__(self, registry: Registry, skip: int) -> None:
+        self.registry, self.skip, self.there = registry, skip, False
+        self.old = half_written(registry)
+
+    def __call__(self) -> bool:
+        was, self.there = self.there, bool(half_written(self.registry) - self.old)
+        begins = self.there and not was
+        self.skip -= begins
+        return begins and self.skip < 0
 
 
 def half_written(registry: Registry) -> set[str]:
@@ -60,16 +56,11 @@ def half_written(registry: Registry) -> set[str]:
     }
 
 
-def ended(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def main(base: Path, kills: int, seed: int) -> None:
     dice = random.Random(seed)
     registry = Registry()
-    started = time.monotonic()
-    assert ended(attempt(base, resume=False)) == 0
-    whole_time = time.monotonic() - started
+    alone = left_alone(partial(attempt, base, False))
+    assert alone.code == 0
     whole = registry.get("lessons").digest
     found = {"kills": 0, "runs": 0, "equal": 0, "in_saves": 0}
     while found["kills"] < kills:
@@ -77,15 +68,14 @@ def main(base: Path, kills: int, seed: int) -> None:
         resume = False
         while True:
             old = half_written(registry)
-            child = attempt(base, resume)
+            call = partial(attempt, base, resume)
             fate = dice.random()
             if fate < 0.35:
-                wait_for_a_save(registry, child, old, dice.randrange(3))
+                code = killed_once(Saving(registry, dice.randrange(3)), call).code
             elif fate < 0.75:
-                time.sleep(dice.random() * whole_time)
-            if fate < 0.75:
-                os.kill(child, signal.SIGKILL)
-            code = ended(child)
+                code = killed_after(dice.random() * alone.seconds, call).code
+            else:
+                code = left_alone(call).code
             found["kills"] += code == -signal.SIGKILL
             runs = Runs(registry.home).list()
             found["in_saves"] += bool(code and half_written(registry) - old)

@@ -23,10 +23,12 @@ from lftreg.training import make_plan, train
 from tests.conftest import TINY, Tiny, save_tiny
 from tests.training.evaluating import evaluate
 
+pytestmark = pytest.mark.slow
+
 CAUSAL = [kind for kind, (loader, _) in TINY.items() if loader == "AutoModelForCausalLM"]
 ASKED = ("Where is the lamp?", "Who rings the bell?", "When does the boat leave?", "Why is the door blue?")
 LINE = "red apples in a pan"
-FAST: dict[str, Any] = {"lr": 2e-2, "rank": 8, "epochs": 120, "patience": 120}
+FAST: dict[str, Any] = {"lr": 2e-2, "rank": 8, "epochs": 90, "patience": 90}
 GENTLE: dict[str, Any] = {"lr": 3e-3, "epochs": 40, "patience": 40}
 
 
@@ -190,7 +192,7 @@ def test_an_encoder_without_its_head_is_refused(tiny: Tiny, registry: Registry, 
 @pytest.mark.parametrize("kind", ["bert", "t5", "llama"])
 def test_one_seed_gives_the_same_bytes(kind: str, tiny: Tiny, registry: Registry) -> None:
     domain = letters() if kind == "bert" else parrot()
-    digests = {trained(tiny(kind), registry, domain, **GENTLE, max_steps=60).digest for _ in range(4)}
+    digests = {trained(tiny(kind), registry, domain, **GENTLE, max_steps=24).digest for _ in range(3)}
     assert len(digests) == 1
 
 

@@ -6,53 +6,70 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lftreg.errors import LftregError
 from lftreg.training.memory import ran_out
+from tests import forks
 
-PROGRAM = """
-import json, resource, sys
-from lftreg.plugins.types import Domain, Example
-from lftreg.registry import Registry
-from lftreg.training import Shrunk, Stepped, train
 
-def build(split, seed):
-    count = {"train": 32, "validation": held_out, "test": 0}[split]
-    return [Example.pair(f"What is {split} {n}?", "It is so. " * 40) for n in range(count)]
+def program(base: str, room: int, held_out: int, batch: int) -> None:
+    """What a process does: a run with so many MiB of room while it trains (0: all), told as JSON."""
+    import resource
 
-base, room, held_out, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-heard = []
-def listen(event):
-    heard.append(event)
+    from lftreg.plugins.types import Domain, Example
+    from lftreg.registry import Registry
+    from lftreg.training import Shrunk, Stepped, train
+    from lftreg.training.events import Event
+    from lftreg.training.loop import Loop
 
-import lftreg.training.loop as loop
-step = loop.Loop.run
-def limited(self):
-    if room:
-        here = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (here + room * 2**20, resource.RLIM_INFINITY))
-    return step(self)
-loop.Loop.run = limited
-try:
-    version = train(Domain("lessons", "l", build), base=base, registry=Registry(), listen=listen, rank=4,
-                    lr=1e-2, batch_size=batch, max_steps=4)
-    told = {"losses": version.run.losses}
-except Exception as error:
-    told = {"error": getattr(error, "code", type(error).__name__), "hint": getattr(error, "hint", str(error))}
-told["shrunk"] = [[e.step, e.rows, e.checkpointing] for e in heard if isinstance(e, Shrunk)]
-told["steps"] = [e.loss for e in heard if isinstance(e, Stepped)]
-print(json.dumps(told))
-"""
+    def build(split: str, seed: int) -> list[Example]:
+        count = {"train": 32, "validation": held_out, "test": 0}[split]
+        return [Example.pair(f"What is {split} {n}?", "It is so. " * 40) for n in range(count)]
+
+    run = Loop.run
+
+    def limited(self: Loop) -> Any:
+        if room:
+            here = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (here + room * 2**20, resource.RLIM_INFINITY))
+        try:
+            return (yield from run(self))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    Loop.run = limited  # type: ignore[method-assign]
+    heard: list[Event] = []
+    told: dict[str, Any]
+    try:
+        version = train(
+            Domain("lessons", "l", build), base=base, registry=Registry(), listen=heard.append, rank=4,
+            lr=1e-2, batch_size=batch, max_steps=4,
+        )  # fmt: skip
+        assert version.run is not None
+        told = {"losses": version.run.losses}
+    except LftregError as error:
+        told = {"error": error.code, "hint": error.hint}
+    told["shrunk"] = [[e.step, e.rows, e.checkpointing] for e in heard if isinstance(e, Shrunk)]
+    told["steps"] = [e.loss for e in heard if isinstance(e, Stepped)]
+    print(json.dumps(told))
 
 
 def trained(base: Path, room: int, held_out: int = 2, batch: int = 32) -> dict[str, Any]:
-    told = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(base), str(room), str(held_out), str(batch)],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
-    )  # fmt: skip
+    """Where room is short, in a process that is started anew: a fork has room left from what it has freed."""
+    given = (str(base), room, held_out, batch)
+    if room:
+        told = subprocess.run(
+            [sys.executable, "-c", f"from {__name__} import program; program(*{given!r})"],
+            capture_output=True, text=True, cwd=Path(__file__).parents[2],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+        )  # fmt: skip
+    else:
+        told = forks.finish(partial(program, *given), os.environ)
     assert told.returncode == 0, told.stderr[-2000:]
     return dict(json.loads(told.stdout.splitlines()[-1]))
 

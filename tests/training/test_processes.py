@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from lftreg.registry import WEIGHTS, Registry
+from tests import forks
 from tests.conftest import take_ctrl_c
 
 ROWS = [{"prompt": f"What is {n}?", "response": f"It is {n}. " * (1 + n % 4)} for n in range(40)]
@@ -37,12 +38,10 @@ def lftreg(*words: str, **more: Any) -> subprocess.Popen[str]:
 
 
 def trained(data: Path, base: Path, name: str, *words: str) -> dict[str, Any]:
-    process = lftreg(
-        "train", "--data", str(data), "--base", str(base), "--name", name, *TRAIN, *words, "--json"
-    )
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return dict(json.loads(out))
+    given = ("--data", str(data), "--base", str(base), "--name", name)
+    done = forks.lftreg("train", *given, *TRAIN, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.slow
@@ -84,29 +83,30 @@ def test_two_processes_stop_and_go_on_together(data: Path, tiny_llama: Path, reg
     assert run["status"] == "interrupted"
     assert run["step"] > 0
     process = lftreg("train", "--resume", "--processes", "2", start_new_session=True)
-    time.sleep(15)
+    assert process.stderr is not None
+    said = []
+    while not said or f"goes on after step {run['step']}" not in said[-1]:
+        said.append(process.stderr.readline())
+        assert said[-1], said
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert f"goes on after step {run['step']}" in err
+    process.communicate(timeout=60)
+    assert process.returncode == 130
 
 
 @pytest.mark.slow
 def test_an_error_is_told_once_and_its_code_kept(data: Path, tmp_path: Path) -> None:
-    process = lftreg("train", "--data", str(data), "--base", str(tmp_path / "none"), "--processes", "2")
-    _, err = process.communicate()
-    assert process.returncode == 3
-    assert err.count("error:") == 1
-    assert "Traceback" not in err
+    done = forks.lftreg("train", "--data", str(data), "--base", str(tmp_path / "none"), "--processes", "2")
+    assert done.returncode == 3
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_gpus_that_are_not_here(data: Path) -> None:
-    process = lftreg("train", "--data", str(data), "--gpus", "2")
-    _, err = process.communicate()
-    assert process.returncode == 5
-    assert "--gpus 2, and none here" in err
+    done = forks.lftreg("train", "--data", str(data), "--gpus", "2")
+    assert done.returncode == 5
+    assert "--gpus 2, and none here" in done.stderr
 
 
 def runs() -> list[dict[str, Any]]:
-    out, _ = lftreg("runs", "--json").communicate()
-    return list(json.loads(out))
+    return list(json.loads(forks.lftreg("runs", "--json").stdout))

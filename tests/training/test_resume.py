@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ from lftreg.registry import Registry, Version
 from lftreg.training import Runs, Stepped, Validated, make_plan, run_plan, train
 from lftreg.training.checkpoint import BEFORE, NEWEST
 from lftreg.training.events import Event, Resumed
+from lftreg.training.runs import HOLDER, Request
+from tests import forks
+
+pytestmark = pytest.mark.slow
 
 KILLS = os.environ.get("LFTREG_KILLS", "5")  # `make soak` kills fifty times
 
@@ -210,14 +216,11 @@ def test_a_run_that_failed_says_how(registry: Registry, tiny_llama: Path) -> Non
     assert run.outcome["error"]["code"] == "no-improvement"
 
 
-@pytest.mark.slow
 def test_sigkill_at_random_moments(tiny_llama: Path, home: Path) -> None:
     """Killed in the middle of steps, validations and saves, each run ends with the bytes of one left alone."""
-    told = subprocess.run(
-        [sys.executable, "-m", "tests.training.killing", str(tiny_llama), KILLS, "--seed", "0"],
-        capture_output=True, text=True, cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    from tests.training import killing
+
+    told = forks.finish(partial(killing.main, tiny_llama, int(KILLS), 0), os.environ)
     assert told.returncode == 0, told.stderr[-2000:]
     found = json.loads(told.stdout)
     assert found["kills"] >= int(KILLS)
@@ -257,6 +260,19 @@ while time.time() < until: [run.status for run in Runs(Home(Path({str(registry.h
             with run.held():
                 pass
         watcher.kill()
+
+
+def test_those_who_take_up_a_run_together_all_find_it(registry: Registry) -> None:
+    """The processes of one run look at its lock at the same moment, and none may take another for its holder."""
+    run = Runs(registry.home).begin(Request("two", "starter", "f" * 64, "d" * 64, {}, {}, 1))
+    with run.held():
+        (run.path / NEWEST).touch()
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (run.path / HOLDER).write_text(json.dumps({"pid": ended.pid, "host": run.request.host}))
+    looks = [partial(Runs(registry.home).to_resume, "two")] * 400
+    with ThreadPoolExecutor(8) as pool:
+        assert {found.id for found in pool.map(lambda look: look(), looks)} == {run.id}
 
 
 def test_what_went_on_from_a_version_goes_on_from_it_again(registry: Registry, tiny_llama: Path) -> None:

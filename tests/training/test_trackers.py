@@ -20,6 +20,7 @@ def go(registry: Registry, base: Path, *log_to: str) -> tuple[Any, list[Event]]:
     return run_plan(plan, registry, heard.append, log_to=log_to), heard
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_every_figure(registry: Registry, tiny_llama: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -22,13 +22,15 @@ CPU = "cpu"
 # 0.65 to 0.78 for 8 x 32 to 4 x 512 tokens.
 CPU_UTILISATION = 0.7
 SIDE = 1024  # rows and columns of the product that measures a CPU
-_FIELDS = {"name", "match", "memory", "bfloat16", "float32", "utilisation", "price", "seen"}
+READ = 128 << 20  # bytes that are read to measure a CPU's memory: more than most caches hold
+_FIELDS = {"name", "match", "memory", "bfloat16", "float32", "bandwidth", "utilisation", "price", "seen"}
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """A machine. `memory` in bytes; `bfloat16` and `float32` in FLOP/s; `price` in US dollars an hour, or None.
 
+    `bandwidth` is in bytes/s that its memory is read at, None where nobody told; of `cpu` see `memory_bandwidth`.
     `utilisation` is the share of `bfloat16` that training reaches; `seen` says where the price was read, and when.
     """
 
@@ -39,6 +41,7 @@ class Device:
     utilisation: float
     price: float | None = None
     seen: str | None = None
+    bandwidth: float | None = None
 
     @property
     def gpu(self) -> bool:
@@ -94,7 +97,8 @@ def _flaw(entry: Any) -> str | None:
     name = entry["name"]
     if stray := sorted(set(entry) - _FIELDS):
         return f"{name} has an unknown key {stray[0]!r}"
-    for key in ("memory", "bfloat16", "float32", "utilisation"):
+    optional = [key for key in ("bandwidth",) if key in entry]
+    for key in ("memory", "bfloat16", "float32", "utilisation", *optional):
         value = entry.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
             return f"{name} needs a positive number as {key}"
@@ -108,9 +112,14 @@ def _flaw(entry: Any) -> str | None:
 
 
 def _match(entries: list[dict[str, Any]], name: str) -> Device:
-    for entry in entries:
-        if any(_holds(name, part) for part in [entry["name"], *entry.get("match", [])]):
-            return _device(entry)
+    found = [
+        entry
+        for entry in entries
+        if any(_holds(name, part) for part in [entry["name"], *entry.get("match", [])])
+    ]
+    if found:  # a user's entry may leave the bandwidth to ours
+        read = next((entry["bandwidth"] for entry in found if "bandwidth" in entry), None)
+        return _device(found[0] if read is None else {**found[0], "bandwidth": read})
     names = list(dict.fromkeys(entry["name"] for entry in entries))
     raise unknown(
         "device", name, [*names, CPU], f"known: {', '.join([*names, CPU])}; add yours to {user_file().with_name(TABLE)}"
@@ -132,6 +141,7 @@ def _device(entry: Mapping[str, Any]) -> Device:
         utilisation=entry["utilisation"],
         price=entry.get("price"),
         seen=entry.get("seen"),
+        bandwidth=entry["bandwidth"] * 1e9 if "bandwidth" in entry else None,
     )
 
 
@@ -147,10 +157,23 @@ def _cpu() -> Device:
         torch.mm(a, a)
         best = min(best, time.perf_counter() - before)
     rate = 2 * SIDE**3 / best
-    return Device(CPU, _memory(), bfloat16=rate, float32=rate, utilisation=CPU_UTILISATION)
+    return Device(CPU, installed_memory(), bfloat16=rate, float32=rate, utilisation=CPU_UTILISATION)
 
 
-def _memory() -> int | None:
+def memory_bandwidth() -> float:
+    """Bytes/s at which this machine's processors read: a matrix by a vector, the best of a few, under 0.3 s."""
+    import numpy as np
+
+    matrix, vector = np.ones((READ // (4 * SIDE), SIDE), np.float32), np.ones(SIDE, np.float32)
+    best = float("inf")
+    for _ in range(4):
+        before = time.perf_counter()
+        matrix @ vector
+        best = min(best, time.perf_counter() - before)
+    return READ / best
+
+
+def installed_memory() -> int | None:
     """Bytes of this machine's memory; None where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

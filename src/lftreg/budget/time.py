@@ -8,6 +8,7 @@ row, and twice that backward. Gradient checkpointing does forward once more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,3 +131,13 @@ def _first(config: Mapping[str, Any], *names: str) -> int:
     """The first of these numbers that a configuration has, or that of its part for text; 0 without."""
     text = config.get("text_config") or config
     return next((int(text[name]) for name in names if isinstance(text.get(name), int)), 0)
+
+
+def break_even(training: float, adapter: float, other: float) -> int | None:
+    """After how many queries training is paid back: training / (other - adapter), rounded up. All in one unit.
+
+    None where a query saves nothing, or too little to count.
+    """
+    saving = other - adapter
+    count = training / saving if saving > 0 else math.inf
+    return math.ceil(count) if math.isfinite(count) else None

@@ -1,4 +1,4 @@
-"""Completion: names of adapters, aliases, domains and methods, read when Tab is pressed.
+"""Completion: names of adapters, aliases, domains, methods and metrics, read when Tab is pressed.
 
 click writes the scripts and speaks with the shells. Only bash needs more: it breaks words at `@`,
 `:` and `=`, so its script sends the whole line and takes off what the shell already holds.
@@ -114,6 +114,10 @@ def _methods(context: Context, incomplete: str) -> Iterable[tuple[str, str]]:
     return [(name, entry.value.summary) for name, entry in context.host.methods().items()]
 
 
+def _metrics(context: Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    return [(name, entry.value.summary) for name, entry in context.host.metrics().items()]
+
+
 def _bases(context: Context, incomplete: str) -> Iterable[tuple[str, str]]:
     known = {base.id: base.model_type for base, _ in context.registry.bases()}
     return ({"starter": "built in"} | known).items()
@@ -123,6 +127,7 @@ REF = _Named(_refs)
 REMOVED = _Named(_removed)
 DOMAIN = _Named(_domains)
 METHOD = _Named(_methods)
+METRIC = _Named(_metrics)
 BASE = _Named(_bases)
 
 

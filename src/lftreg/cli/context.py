@@ -56,7 +56,11 @@ class Context:
     def host(self) -> Host:
         from lftreg.plugins.host import Host
 
-        return Host(off=self.settings.plugins_off, external=not self.given.get("no_plugins", False))
+        return Host(
+            off=self.settings.plugins_off,
+            external=not self.given.get("no_plugins", False),
+            trusted=self.settings.plugins,
+        )
 
     @property
     def logs(self) -> Path:
@@ -64,9 +68,15 @@ class Context:
         return self.home.logs
 
     def close(self) -> None:
-        """Tell of plugins that did not load, and let the database go. Called however a command ends."""
+        """Tell of plugins that did not load and of a database that moved up, and let it go.
+
+        Called however a command ends.
+        """
         if "host" in self.__dict__ and not self.faults_told:
             for fault in self.host.faults:
                 self.out.warn(str(fault), fault.run)
         if "registry" in self.__dict__:
+            if (moved := self.registry.migrated) is not None:
+                kept = "" if moved.backup is None else f"; what it was before is {moved.backup}"
+                self.out.note(f"the registry moved from schema {moved.before} to {moved.after}{kept}")
             self.registry.close()

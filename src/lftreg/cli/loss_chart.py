@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import NotFound
 
@@ -48,7 +48,8 @@ def chart(training: Points, validation: Points, steps: int, width: int, height: 
     return Text("\n", no_wrap=True, overflow="crop").join([*lines, legend])
 
 
-def _drawn(training: Points, validation: Points, steps: int, width: int, height: int) -> str:
+def blank(width: int, height: int) -> Any:
+    """plotext's one figure with two axes and nothing on it, of so many columns and lines."""
     import plotext
 
     figure = plotext.figure
@@ -59,6 +60,13 @@ def _drawn(training: Points, validation: Points, steps: int, width: int, height:
     figure.axes(False, axis="x", side="upper")
     figure.axes(False, axis="y", side="right")
     figure.plot_size(width, height)
+    return figure
+
+
+def _drawn(training: Points, validation: Points, steps: int, width: int, height: int) -> str:
+    import plotext
+
+    figure = blank(width, height)
     if training:
         line = figure.signal(
             *_columns(_thinned(training, 4 * width)), marker=plotext.marker("braille", TRAINING)
@@ -93,17 +101,6 @@ def _thinned(points: Points, most: int) -> Points:
     """Not more points than a chart can show, the last one among them."""
     every = -(-len(points) // most)
     return points if every <= 1 else [*points[:-1:every], points[-1]]
-
-
-def read_losses(version: Version, registry: Registry) -> Losses:
-    """The stored losses of a version. Raises NotFound where there are none."""
-    from lftreg.training.losses import LOSSES, Losses
-
-    if not any(file.name == LOSSES for file in version.files):
-        why = "it was not trained here" if version.run is None else "an older lftreg trained it"
-        hint = f"`lftreg show {version.ref} --report` tells of a composition" if version.recipe else None
-        raise NotFound(f"{version.ref} has no losses to show: {why}", hint, code="no-losses")
-    return Losses.from_bytes(registry.read(version, LOSSES))
 
 
 def print_chart(console: Console, losses: Losses) -> None:

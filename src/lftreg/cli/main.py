@@ -18,7 +18,8 @@ from lftreg import __version__
 from lftreg.cli.command import Common
 from lftreg.cli.context import Context
 from lftreg.cli.lazy import LazyGroup, Stub
-from lftreg.errors import INTERNAL_BUG, INTERRUPTED, LftregError, StorageError, UsageError
+from lftreg.errors import INTERNAL_BUG, INTERRUPTED, STORAGE_CODES, LftregError, StorageError, UsageError
+from lftreg.scrub import scrub
 
 COMPLETE = "_LFTREG_COMPLETE"
 BROKEN_PIPE = 141  # what a shell reports for a program that a closed pipe ended
@@ -30,31 +31,45 @@ def _stub(name: str, section: str, help: str, module: str = "") -> Stub:
 
 STUBS = (
     _stub("train", "Make", "Train an adapter on a domain or on your own data."),
+    _stub("sweep", "Make", "Search training settings, and register what holds up."),
     _stub("compose", "Make", "Mix adapters of one base into a new one."),
+    _stub("eval", "Make", "Measure adapters against their base, with intervals."),
     _stub("data", "Make", "Check your own data before training on it."),
+    _stub("advise", "Plan", "Fine-tune, retrieve, both or neither: advice with reasons."),
+    _stub("compare", "Plan", "Measure fine-tuning against retrieval on your own questions."),
+    _stub("cost", "Plan", "What training and answering cost, before and after."),
     _stub("generate", "Use", "Answer prompts with an adapter, or with several side by side."),
     _stub("chat", "Use", "Talk with an adapter."),
+    _stub("serve", "Use", "Answer over HTTP with every adapter of a base."),
     _stub("list", "Find", "List adapters, the newest first."),
     _stub("show", "Find", "Show everything known about a version."),
     _stub("diff", "Find", "Show what changed from one version to another."),
     _stub("runs", "Find", "List training runs: running, interrupted, failed, done."),
-    _stub("search", "Find", "Find adapters by name, tag, domain, alias, base or method."),
+    _stub("search", "Find", "Find versions by words, conditions and figures."),
+    _stub("leaderboard", "Find", "Rank what was evaluated, as far as it can be told apart."),
     _stub("lineage", "Find", "Show what a version was made from."),
+    _stub("log", "Find", "Show who did what to which adapter, and when."),
     _stub("domains", "Find", "List the domains that adapters can be trained on."),
     _stub("targets", "Find", "List the model families and their presets of target modules."),
     _stub("methods", "Find", "List the ways to compose adapters, or explain one."),
+    _stub("metrics", "Find", "List the ways to score answers, or explain one."),
     _stub("tag", "Label", "Show, set or remove the tags of a version."),
     _stub("alias", "Label", "Name a version, such as prod, and move the name later."),
-    _stub("verify", "Keep", "Check stored files against their digests."),
+    _stub("verify", "Keep", "Check stored files and scores against their digests."),
     _stub("rm", "Keep", "Remove a version, or all of an adapter's."),
     _stub("restore", "Keep", "Bring back what rm removed."),
+    _stub("gc", "Keep", "Delete what nobody needs: the bin, stray files, dead runs."),
+    _stub("stats", "Keep", "Show how much is stored, and how much is shared."),
+    _stub("push", "Share", "Send an adapter to the Hub, or to a folder."),
+    _stub("pull", "Share", "Take in an adapter from the Hub, or from a folder."),
     _stub("export", "Share", "Write an adapter for others to use."),
-    _stub("import", "Share", "Take in an adapter from a PEFT folder.", "import_"),
+    _stub("import", "Share", "Take in an adapter from a PEFT folder, or from a bundle.", "import_"),
     _stub("bases", "House", "List the base models that adapters were made for."),
+    _stub("keys", "House", "Let others ask your server, and say what they may."),
     _stub("db", "House", "Look after the registry's database."),
     _stub("config", "House", "Show and change settings."),
-    _stub("plugins", "House", "List plugins, check them, and begin a new one."),
-    _stub("doctor", "House", "Check this installation."),
+    _stub("plugins", "House", "List plugins, enable and check them, and begin a new one."),
+    _stub("doctor", "House", "Check this installation, or diagnose a training run."),
     _stub("completion", "House", "Print the completion script of a shell."),
 )
 
@@ -72,11 +87,29 @@ HABITS = {
     "ask": "generate",
     "finetune": "train",
     "fit": "train",
+    "tune": "sweep",
+    "optimize": "sweep",
     "check": "verify",
-    "history": "lineage",
+    "prune": "gc",
+    "clean": "gc",
+    "du": "stats",
+    "history": "log",
+    "audit": "log",
     "jobs": "runs",
     "resume": "train",
+    "evaluate": "eval",
+    "score": "eval",
+    "rank": "leaderboard",
     "add": "import",
+    "upload": "push",
+    "publish": "push",
+    "share": "push",
+    "download": "pull",
+    "fetch": "pull",
+    "advice": "advise",
+    "recommend": "advise",
+    "estimate": "cost",
+    "price": "cost",
 }
 
 
@@ -184,7 +217,7 @@ def _fail(context: Context, error: BaseException) -> int:
         if context.given.get("verbose") and not context.given.get("json"):
             import traceback
 
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            sys.stderr.write(scrub("".join(traceback.format_exception(error))))
         context.out.error(told)
         context.out.flush()
     except OSError:
@@ -205,10 +238,15 @@ def _as_ours(context: Context, error: BaseException) -> LftregError:
         return LftregError(error.format_message())
     if isinstance(error, OSError) and error.errno in _STORAGE:
         where = f"{error.filename}: " if error.filename else ""
-        return StorageError(f"{where}{error.strerror}", _STORAGE[error.errno])
+        code = STORAGE_CODES.get(error.errno)
+        return StorageError(f"{where}{error.strerror}", _STORAGE[error.errno], code=code)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            f"{str(error.filename)[:80]!r}... is too long a name", "give a shorter one", code="name-too-long"
+        )
     return _numbered(
         LftregError(
-            f"lftreg has a bug: {type(error).__name__}: {error}",
+            scrub(f"lftreg has a bug: {type(error).__name__}: {error}"),
             f"please report it with {_save_traceback(context, error)}",
             code="bug",
         ),
@@ -228,7 +266,7 @@ def _save_traceback(context: Context, error: BaseException) -> Path:
     import traceback
 
     text = f"lftreg {__version__}, Python {sys.version}\n$ lftreg {' '.join(sys.argv[1:])}\n\n"
-    text += "".join(traceback.format_exception(error))
+    text = scrub(text + "".join(traceback.format_exception(error)))
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
         folder = context.logs

@@ -11,7 +11,7 @@ from pathlib import Path
 from lftreg import __version__
 from lftreg.cli.output import clean
 from lftreg.composer.places import Places
-from lftreg.errors import StorageError, UsageError
+from lftreg.errors import NotFound, StorageError, UsageError
 
 _STYLE = """\
 :root{color-scheme:light dark;--ground:#fff;--ink:#1d2b3a;--quiet:#586878;--line:#d9e0e8;--empty:#f1f4f7;
@@ -19,13 +19,15 @@ _STYLE = """\
 @media (prefers-color-scheme:dark){:root{--ground:#12181f;--ink:#e3e9ef;--quiet:#9aa9b8;--line:#2c3844;
 --empty:#1a222b;--zero:#202a34;--hot:#f08a78;--cold:#f0a060;--warm:#6fb1f2;--on:#10161c}}
 body{background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif;margin:2rem auto;
-padding:0 1.25rem;max-width:92rem;overflow-wrap:anywhere}
+padding:0 1.25rem;max-width:120rem;overflow-wrap:anywhere}
 h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.1rem;margin:2.25rem 0 .5rem}
 p{margin:.25rem 0 .75rem;max-width:46rem}p,caption,footer,dt,thead th,tbody th{color:var(--quiet)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1.25rem;margin:1rem 0}dd{margin:0}
 .wide{overflow-x:auto;max-width:100%}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th{font-weight:normal;text-align:left}td,th{padding:.2rem .6rem;white-space:nowrap}thead th{border-bottom:1px solid
-var(--line)}td.n,th.n{text-align:right}tbody th{color:var(--ink)}
+th{font-weight:normal;text-align:left}td,th{padding:.2rem .5rem;white-space:nowrap}thead th{border-bottom:1px solid
+var(--line);white-space:normal;overflow-wrap:normal;vertical-align:bottom;
+font-size:.85rem}td.n,th.n{text-align:right}tbody th{color:var(--ink)}
+.by{background:var(--empty);font-weight:600}thead th.by{color:var(--ink)}
 .maps{display:flex;flex-wrap:wrap;gap:1.5rem 2rem;align-items:flex-start}.maps>div{overflow-x:auto;max-width:100%}
 .map td,.map th{font-size:.75rem;padding:.05rem .35rem}.map td{text-align:center;min-width:2.6rem;
 border:1px solid var(--ground);background:var(--empty)}.map tbody th{text-align:right;color:var(--quiet)}
@@ -40,6 +42,12 @@ td.c{background:color-mix(in srgb,var(--cold) var(--v),var(--zero))}td.s{color:v
 .both{background:linear-gradient(90deg,var(--cold),var(--zero),var(--warm))}
 .bar{display:inline-block;width:12rem;height:.7rem;background:var(--empty);vertical-align:middle}
 .bar i{display:block;height:100%;background:var(--warm)}
+figure{margin:1.5rem 0}figcaption{color:var(--quiet);margin-bottom:.4rem}.forest{font:12px system-ui,sans-serif;
+max-width:none}.forest text{fill:var(--ink)}.forest line{stroke:var(--ink);stroke-width:1.5}
+.forest .zero{stroke:var(--quiet);stroke-dasharray:3 3}.forest line.tick{stroke:var(--quiet)}
+.forest text.tick{fill:var(--quiet)}
+.forest .sure line{stroke:var(--warm)}.forest .sure rect{fill:var(--warm)}.forest .open line{stroke:var(--quiet)}
+.forest .open rect{fill:var(--quiet)}
 details{margin:2rem 0}summary{cursor:pointer}footer{margin-top:3rem;font-size:.8rem}
 @media print{.wide,.maps>div{overflow:visible}}
 """
@@ -78,13 +86,21 @@ def fields(values: Mapping[str, str | None]) -> str:
     return "<dl>\n" + "\n".join(rows) + "\n</dl>"
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """A table. The first column names the row; all behind the first `words` columns are numbers."""
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, by: int | None = None) -> str:
+    """A table. The first column names the row; all behind the first `words` columns are numbers.
+
+    `by` is the column that the rows are in order of, if there is one. Titles may break behind an underscore, so that
+    many columns have room.
+    """
 
     def cell(at: int, value: str, header: bool) -> str:
-        kind = ' class="n"' if at >= words else ""
-        if header or at == 0:
-            return f'<th scope="{"col" if header else "row"}"{kind}>{text(value)}</th>'
+        kinds = [*(["n"] if at >= words else []), *(["by"] if at == by else [])]
+        kind = f' class="{" ".join(kinds)}"' if kinds else ""
+        if header:
+            order, mark = (' aria-sort="other"', " ▾") if at == by else ("", "")
+            return f'<th scope="col"{kind}{order}>{text(value).replace("_", "_<wbr>")}{mark}</th>'
+        if at == 0:
+            return f'<th scope="row"{kind}>{text(value)}</th>'
         return f"<td{kind}>{text(value)}</td>"
 
     lines = ["<tr>" + "".join(cell(at, v, False) for at, v in enumerate(row)) + "</tr>" for row in rows]
@@ -149,7 +165,6 @@ def write_page(path: Path, content: str) -> Path:
     """
     check_free(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lftreg-") as scratch:
             whole = Path(scratch) / "page.html"
             whole.write_text(content, encoding="utf-8")
@@ -167,9 +182,12 @@ def write_page(path: Path, content: str) -> Path:
 
 
 def check_free(path: Path) -> None:
-    """Before anything is computed. Raises UsageError where something is there already."""
+    """Before anything is computed. Raises UsageError where something is there, NotFound without a folder."""
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path} is there already", "give a file that is not", code="exists")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise NotFound(f"there is no folder {folder}", "make it, or write elsewhere", code="unknown-folder")
 
 
 def _cell(found: tuple[float, str, str] | None, low: float, high: float) -> str:

@@ -20,6 +20,9 @@ class Progress(Protocol):
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """So many of `total` are done; `note` is the latest figure, such as a loss."""
 
+    def name(self, title: str) -> None:
+        """What is done from now on, and counted from 0."""
+
     def line(self, text: str) -> None:
         """Something that stays on the screen, above the bar."""
 
@@ -39,6 +42,9 @@ def make_progress(console: Console | None, title: str, total: int | None) -> Ite
 
 class Silent:
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        pass
+
+    def name(self, title: str) -> None:
         pass
 
     def line(self, text: str) -> None:
@@ -64,6 +70,10 @@ class Lines:
         self._tenth, self._said = tenth, time.monotonic()
         of = f"/{self._total}" if self._total else ""
         self.line(f"{self._title} {done}{of} {note}".rstrip())
+
+    def name(self, title: str) -> None:
+        if title != self._title:
+            self._title, self._tenth = title, 0
 
     def line(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -107,6 +117,9 @@ class Bar:
         if total is not None:
             self.live.update(self._task, total=total)
         self.live.update(self._task, completed=done, note=note)
+
+    def name(self, title: str) -> None:
+        self.live.update(self._task, description=title)
 
     def line(self, text: str) -> None:
         self.live.console.print(text, soft_wrap=True)

@@ -11,8 +11,9 @@ from lftreg.cli import pages
 from lftreg.cli.tables import Column, print_fields, print_table
 from lftreg.composer.picture import Panel, error_of, number, panels, percent
 from lftreg.composer.places import Places, mean, places
-from lftreg.composer.report import ATTACHMENT, PAIRS_OF, VLLM_RANKS, Layer, Report, summary, vllm_rank
+from lftreg.composer.report import ATTACHMENT, PAIRS_OF, Layer, Report, summary
 from lftreg.errors import UsageError
+from lftreg.tensors.vllm import VLLM_RANKS, vllm_rank
 
 if TYPE_CHECKING:
     from rich.console import Console

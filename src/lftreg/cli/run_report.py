@@ -7,28 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.cli.output import clean, wrapped
 from lftreg.cli.tables import size
-from lftreg.errors import LftregError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lftreg.registry import Registry, Run, Version
+    from lftreg.registry import Run, Version
     from lftreg.training.samples import Sample
 
 ANSWER = 160  # characters of an answer, where `-v` does not ask for all
 NAMES = 8  # columns of "before" and "after"
-
-
-def read_samples(version: Version, registry: Registry) -> tuple[Sample, ...]:
-    """The questions of a run and their answers; none where it asked none, or where they cannot be read."""
-    from lftreg.training import samples
-
-    if not any(file.name == samples.SAMPLES for file in version.files):
-        return ()
-    try:
-        return samples.read(registry.read(version, samples.SAMPLES))
-    except (LftregError, OSError, ValueError, KeyError, TypeError):
-        return ()  # `lftreg verify` is there to say so
 
 
 def fields(run: Run) -> dict[str, str | None]:
@@ -55,6 +42,16 @@ def fields(run: Run) -> dict[str, str | None]:
     }
 
 
+def swept(run: Run) -> str | None:
+    """The study that found a run's settings."""
+    told = run.settings.get("sweep")
+    if not told:
+        return None
+    test = next((one["test"] for one in told["confirmed"] if one["trial"] == told["trial"]), None)
+    loss = "" if test is None else f", test loss {test:.3f}"
+    return f"trial {told['trial']} of {told['trials']} in study {told['study']}{loss}"
+
+
 def share(version: Version) -> str:
     whole = version.base.parameters + version.trainable_parameters
     trained = version.trainable_parameters
@@ -74,23 +71,6 @@ def print_samples(console: Console, samples: Sequence[Sample], *, whole: bool) -
             lines = [part for line in _short(answer, whole).split("\n") for part in wrapped(line, room)]
             body = f"\n{'':{NAMES + 2}}".join(lines)
             console.print(Text.assemble((f"  {name:{NAMES}}", "dim"), body or "(nothing)"), soft_wrap=True)
-
-
-def document(version: Version, samples: Sequence[Sample]) -> dict[str, Any]:
-    """What a run leaves beside its losses, for scripts; null where it is not known."""
-    settings = {} if version.run is None else version.run.settings
-    rows = [{"prompt": s.prompt, "before": s.before, "after": s.after} for s in samples]
-    return {
-        "samples": rows or None,
-        "memory": settings.get("memory"),
-        "cost": settings.get("cost"),
-        "forgotten": _old(version),
-    }
-
-
-def _old(version: Version) -> dict[str, float] | None:
-    losses = {} if version.run is None else version.run.losses
-    return {"before": losses["old_before"], "after": losses["old_after"]} if "old_after" in losses else None
 
 
 def _forgotten(losses: Mapping[str, float]) -> str | None:

@@ -113,6 +113,13 @@ def count(number: int) -> str:
     return f"{value:.0f}{unit}" if not unit or value >= 99.95 else f"{value:.1f}{unit}"
 
 
+def money(amount: float) -> str:
+    """US dollars for people: cents from a cent on, below in two figures, and under $0.0001 as just that."""
+    if amount >= 0.01 or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.2g}" if amount >= 0.0001 else "under $0.0001"
+
+
 def ago(at: datetime, now: datetime | None = None) -> str:
     """How long since: 4 min ago, yesterday's as hours, older than a month as a date."""
     seconds = max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())

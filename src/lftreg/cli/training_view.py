@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lftreg.cli import loss_chart
 from lftreg.cli.output import clean
@@ -70,8 +70,10 @@ def _resumed(event: Resumed) -> str:
 class LinesView:
     """A run in a log: a line now and then."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, who: str | None = None) -> None:
+        """`who` is named before a sentence, where several adapters share a log."""
         self._lines = lines
+        self._who = f"{who}: " if who else ""
         self._held_out = ""
 
     def hear(self, event: Event) -> None:
@@ -85,7 +87,7 @@ class LinesView:
         elif isinstance(event, Validated):
             self._held_out = f"  validation {event.loss:.3f}"
         elif (text := told(event)) is not None:
-            self._lines.line(text)
+            self._lines.line(self._who + text)
 
 
 class TableView:
@@ -128,22 +130,13 @@ class TableView:
             self.sentences.append(text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.segment import Segment
         from rich.text import Text
 
         width, height = options.max_width - 1, console.height  # a full line would wrap as the window shrinks
         lines = [self._head(width), self._bar(width, console), *self._table(width)]
         if self._validations and loss_chart.fits(console):
             lines += [Text(), *self.chart(width, height - TABLE_ROWS).split("\n")]
-        drawn = lines[: height - 1]
-        for text in drawn:
-            text.truncate(width, overflow="ellipsis")
-            text.end = ""
-        self.widths = [text.cell_len for text in drawn]
-        for number, text in enumerate(drawn):
-            if number:
-                yield Segment.line()
-            yield text
+        yield from laid_out(self, lines[: height - 1], width)
 
     def chart(self, width: int, height: int) -> Text:
         """The chart, drawn anew where there is something new to show."""
@@ -228,7 +221,30 @@ def _memory_name() -> str:
     return "GPU memory" if torch is not None and torch.cuda.is_available() else "memory"
 
 
-def make_live(console: Console, view: TableView) -> Live:
+class Drawn(Protocol):
+    """What can be drawn again in place: the widths of its lines, and sentences to be said above them."""
+
+    widths: list[int]
+    sentences: deque[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult: ...
+
+
+def laid_out(view: Drawn, lines: Sequence[Text], width: int) -> RenderResult:
+    """Lines of a view, none wider than there is room, whose widths it remembers."""
+    from rich.segment import Segment
+
+    for text in lines:
+        text.truncate(width, overflow="ellipsis")
+        text.end = ""
+    view.widths = [text.cell_len for text in lines]
+    for number, text in enumerate(lines):
+        if number:
+            yield Segment.line()
+        yield text
+
+
+def make_live(console: Console, view: Drawn) -> Live:
     """A live display that finds its own first line again after the window became narrower.
 
     Whatever is drawn is drawn by `refresh`, which one thread at a time is in: sentences as well.

@@ -17,7 +17,7 @@ from lftreg.composer.layers import Stack
 from lftreg.composer.listening import Listener, silent
 from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum
 from lftreg.composer.methods.cat import METHODS
-from lftreg.composer.parents import Parent, check_whole, read_parent
+from lftreg.composer.parents import Parent, read_parent
 from lftreg.composer.places import mean, root
 from lftreg.composer.plan import Plan, common_layers
 from lftreg.errors import Incompatible
@@ -125,7 +125,7 @@ def compare(a: Version, b: Version, registry: Registry, listen: Listener = silen
         )
     parents = (read_parent(a, 1.0, registry), read_parent(b, -1.0, registry))
     for parent in parents:
-        check_whole(parent, registry)
+        registry.weights(parent.version)
     with ExitStack() as stack:
         stack.enter_context(one_blas_thread())
         kitchen = Kitchen(_plan(parents), stack)

@@ -135,24 +135,25 @@ def run_plan(
     from lftreg.composer import factors_engine, peft_engine
 
     engine = factors_engine if plan.engine == "factors" else peft_engine
-    made = engine.run(plan, registry, listen, check)
-    error = made.totals.relative_error()
-    report = made.totals.report(
-        parents=[parent.version.ref for parent in plan.parents],
-        method=plan.method.name,
-        rank=int(made.config["r"]),
-    )
-    return registry.publish(
-        Draft(
-            plan.name,
-            "composed",
-            plan.base,
-            made.weights,
-            made.config,
-            attachments={ATTACHMENT: report.to_bytes(), PICTURE: draw(report), **(attachments or {})},
-            recipe=recipe_of(plan, error),
+    with registry.blobs.staging() as stage:
+        made = engine.run(plan, registry, stage, listen, check)
+        error = made.totals.relative_error()
+        report = made.totals.report(
+            parents=[parent.version.ref for parent in plan.parents],
+            method=plan.method.name,
+            rank=int(made.config["r"]),
         )
-    )
+        return registry.publish(
+            Draft(
+                plan.name,
+                "composed",
+                plan.base,
+                made.weights,
+                made.config,
+                attachments={ATTACHMENT: report.to_bytes(), PICTURE: draw(report), **(attachments or {})},
+                recipe=recipe_of(plan, error),
+            )
+        )
 
 
 def recipe_of(plan: Plan, relative_error: float | None) -> Recipe:

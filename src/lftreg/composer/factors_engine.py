@@ -18,12 +18,13 @@ from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, keep_freed_m
 from lftreg.composer.layers import Grams, Pair, Part, Stack, all_finite, grams_of
 from lftreg.composer.listening import Check, Listener, anything, silent
 from lftreg.composer.lowrank import EXACT_UP_TO, Spectrum, cut, decompose
-from lftreg.composer.parents import check_whole, keys_of
+from lftreg.composer.parents import keys_of
 from lftreg.composer.plan import Plan
 from lftreg.composer.report import Totals
 from lftreg.errors import Incompatible, InvalidData
 from lftreg.models.skeleton import Layer
 from lftreg.registry import Registry
+from lftreg.registry.staging import Stage
 from lftreg.tensors import NAMES, from_float32, header_bytes, to_float32
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ LOSS = 0.01  # what rank="auto" may lose of the sum, by its Frobenius norm over 
 def run(
     plan: Plan,
     registry: Registry,
+    stage: Stage,
     listen: Listener = silent,
     check: Check = anything,
     *,
     measure: bool = True,
 ) -> Made:
-    """Compose a plan by factors, streaming into the registry's store.
+    """Compose a plan by factors, streaming into a stage of the registry's store.
 
     Raises InvalidData for a parent that holds what is no number, CheckFailed for one whose file has changed,
     Incompatible where the result does not fit its dtype, StorageError where the disk is full; nothing is left.
@@ -51,8 +53,8 @@ def run(
         keep_freed_memory()
         stack.enter_context(one_blas_thread())
         kitchen = Kitchen(plan, stack)
-        with registry.blobs.streaming() as stream, ThreadPoolExecutor(1) as checker:
-            checked = [checker.submit(check_whole, parent, registry) for parent in distinct(plan)]
+        with stage.streaming() as stream, ThreadPoolExecutor(1) as checker:
+            checked = [checker.submit(registry.weights, parent.version) for parent in distinct(plan)]
             try:
                 rank = _rank(kitchen, listen)
                 stream.write(_header(plan, rank))
@@ -68,7 +70,7 @@ def run(
             return kept(stream, config_of(plan, rank), totals, check)
 
 
-def _await(checked: Sequence[Future[None]]) -> None:
+def _await(checked: Sequence[Future[Any]]) -> None:
     for one in checked:
         one.result()
 

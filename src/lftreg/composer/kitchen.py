@@ -18,8 +18,8 @@ from lftreg.composer.plan import Plan
 from lftreg.composer.report import Totals
 from lftreg.errors import InvalidData, LftregError
 from lftreg.registry import Blob
-from lftreg.registry.blobs import Stream
 from lftreg.registry.content import digest_of
+from lftreg.registry.staging import Stream
 from lftreg.tensors import Source
 
 MOST_OPEN = 200  # files at once
@@ -27,7 +27,7 @@ MOST_OPEN = 200  # files at once
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What an engine gives back: the weights it stored, their PEFT configuration, and what was measured."""
+    """What an engine gives back: the weights it staged, their PEFT configuration, and what was measured."""
 
     weights: Blob
     config: Mapping[str, Any]
@@ -39,7 +39,7 @@ def distinct(plan: Plan) -> Iterable[Parent]:
 
 
 def kept(stream: Stream, config: Mapping[str, Any], totals: Totals, check: Check) -> Made:
-    """What was streamed, in the store, once `check` has nothing against its digest."""
+    """What was streamed, staged, once `check` has nothing against its digest."""
     check(digest_of(stream.finished(), config))
     return Made(stream.keep(), config, totals)
 

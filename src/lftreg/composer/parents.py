@@ -12,9 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from lftreg.composer.settings import Settings, read_settings
-from lftreg.errors import CheckFailed, Incompatible, InvalidData
+from lftreg.errors import Incompatible, InvalidData
 from lftreg.models.skeleton import Layer
 from lftreg.registry import WEIGHTS, Registry, Version
+from lftreg.registry.content import changed
 from lftreg.tensors import Header, TensorInfo, read_header
 from lftreg.tensors.header import MOST_TENSORS
 
@@ -82,24 +83,9 @@ def read_parent(version: Version, weight: float, registry: Registry) -> Parent:
     try:
         header = read_header(file)
     except InvalidData as error:  # it was whole when it was registered
-        raise _changed(version) from error
+        raise changed(WEIGHTS, version) from error
     slots = read_slots(header.tensors, settings, version.ref)
     return Parent(version, weight, settings, slots, _dtype(header.tensors, version.ref), file, header)
-
-
-def check_whole(parent: Parent, registry: Registry) -> None:
-    """Hash a parent's weights. Raises CheckFailed where they are not those that were registered."""
-    file = next(file for file in parent.version.files if file.name == WEIGHTS)
-    if not registry.blobs.is_whole(file.sha256):
-        raise _changed(parent.version)
-
-
-def _changed(version: Version) -> CheckFailed:
-    return CheckFailed(
-        f"the file of {version.ref} is not what was registered: its sha256 has changed",
-        f"`lftreg verify {version.ref}` tells more; train or import it again",
-        code="changed-file",
-    )
 
 
 def read_slots(tensors: Mapping[str, TensorInfo], settings: Settings, who: str) -> dict[str, Slot]:

@@ -15,14 +15,16 @@ from lftreg.composer.inspection import LayerReport, inspect
 from lftreg.composer.kitchen import Kitchen, Made, ahead, distinct, kept, one_blas_thread
 from lftreg.composer.layers import Pair
 from lftreg.composer.listening import Check, Listener, anything, silent
-from lftreg.composer.parents import Parent, Slot, check_whole, keys_of, read_slots
+from lftreg.composer.parents import Parent, Slot, keys_of, read_slots
 from lftreg.composer.plan import Plan
 from lftreg.composer.report import Totals
 from lftreg.composer.settings import read_settings
-from lftreg.errors import Incompatible, InvalidData, LftregError, StorageError
+from lftreg.errors import Incompatible, InvalidData, LftregError, cannot_write
 from lftreg.models.configs import plain_config
+from lftreg.models.saving import save_tensors
 from lftreg.models.skeleton import build_skeleton
 from lftreg.registry import WEIGHTS, Registry
+from lftreg.registry.staging import Stage
 from lftreg.tensors import Source, read_header
 
 if TYPE_CHECKING:
@@ -34,21 +36,22 @@ _A = re.compile(r"(?<=\.lora_)(?P<kind>embedding_)?A(?P<end>\.weight)?$")
 PATH = re.compile(r"\.lora_(embedding_)?[AB](\.weight)?$")
 
 
-def run(plan: Plan, registry: Registry, listen: Listener = silent, check: Check = anything) -> Made:
+def run(
+    plan: Plan, registry: Registry, stage: Stage, listen: Listener = silent, check: Check = anything
+) -> Made:
     """Compose a plan by PEFT and measure what was written. Raises what the factors engine raises."""
     listen("checking the parents")
     for parent in distinct(plan):
-        check_whole(parent, registry)
+        registry.weights(parent.version)
     listen("loading PEFT")
-    with registry.blobs.folder() as folder:
-        file = folder / WEIGHTS
-        config = merge(plan, file)
-        listen("measuring the error")
-        totals = measured(plan, file, config)
-        with registry.blobs.streaming() as stream, file.open("rb") as written:
-            while piece := written.read(PIECE):
-                stream.write(piece)
-            return kept(stream, config, totals, check)
+    file = stage.folder / WEIGHTS
+    config = merge(plan, file)
+    listen("measuring the error")
+    totals = measured(plan, file, config)
+    with stage.streaming() as stream, file.open("rb") as written:
+        while piece := written.read(PIECE):
+            stream.write(piece)
+        return kept(stream, config, totals, check)
 
 
 def measured(plan: Plan, file: Path, config: Mapping[str, Any]) -> Totals:
@@ -243,12 +246,7 @@ def _factors(plan: Plan, model: Any, config: Mapping[str, Any]) -> dict[str, Any
 
 
 def _write(tensors: dict[str, Any], file: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     try:
-        save_file(tensors, file, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise StorageError(
-            f"{file} cannot be written: {error}", "free some space; nothing was registered"
-        ) from error
+        save_tensors(tensors, file, {"format": "pt"})
+    except OSError as error:
+        raise cannot_write(str(file), error) from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lftreg.composer.inspection import LayerReport
 from lftreg.composer.lowrank import Spectrum
 from lftreg.errors import InvalidData
+from lftreg.tensors.vllm import vllm_rank
 
 if TYPE_CHECKING:
     from lftreg.composer.layers import Doubles
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 ATTACHMENT = "composition.json"
 FORMAT = 1
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # at which energy is told
-# `max_lora_rank` of vLLM is one of these; an adapter needs the next larger one.
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 PAIRS_OF = 6  # parents up to which every layer tells of every pair
 
 
@@ -129,11 +128,6 @@ class Totals:
             _energy(self._spectra),
             tuple(self._layers),
         )
-
-
-def vllm_rank(rank: int) -> int | None:
-    """The least `max_lora_rank` of vLLM that takes an adapter of this rank; None where none does."""
-    return next((one for one in VLLM_RANKS if one >= rank), None)
 
 
 def _layer(layer: LayerReport) -> Layer:

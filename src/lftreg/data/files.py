@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lftreg.data.shapes import ASKED
 from lftreg.data.sources import Found, Source, read_wanted
 from lftreg.data.splits import SPLIT_FILE, Places, chosen_by_hash, key_of, place_rows, split_record
 from lftreg.data.wanted import Wanted, parse_data
@@ -81,6 +82,14 @@ def read_data(
         attachments={SPLIT_FILE: split_record(places)} if places else {},
     )
     return Data(domain, tuple(sources), parts, _split_by(rows, places), len(shown["train"]), shared)
+
+
+def rows_of(path: str | Path, columns: Mapping[str, str]) -> list[Found]:
+    """The rows of a file as an evaluation asks them, however few: with an answer, or with tests in its place.
+
+    Raises InvalidData that names the first bad one.
+    """
+    return read_wanted(parse_data(path), columns, ASKED)[1]
 
 
 def domain_from_files(

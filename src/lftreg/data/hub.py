@@ -68,10 +68,13 @@ def _check_files(repo: str, revision: str | None) -> None:
     from huggingface_hub import errors as hub
 
     files: list[Any] = []
+    api = HfApi()
     try:
+        # Asked once. A list is asked for again and again, which without a network takes half a minute.
+        commit = api.repo_info(repo, repo_type="dataset", revision=revision).sha
         files = [
             file
-            for file in HfApi().list_repo_tree(repo, repo_type="dataset", revision=revision, recursive=True)
+            for file in api.list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True)
             if hasattr(file, "size")
         ]
     except (hub.GatedRepoError, hub.RepositoryNotFoundError, hub.RevisionNotFoundError):

@@ -75,8 +75,12 @@ def find_overlap(examples: Mapping[Split, Sequence[Example]]) -> Overlap:
 
 def grams_of(example: Example) -> Iterator[int]:
     """Hashes of every run of WORDS words in a row, or of the row as a whole if it is shorter."""
-    told = example.text or "\n".join(message.content for message in example.messages)
-    words = _WORD.findall(told.lower())
+    return grams_in(example.text or "\n".join(message.content for message in example.messages))
+
+
+def grams_in(text: str) -> Iterator[int]:
+    """The same of any text."""
+    words = _WORD.findall(text.lower())
     if len(words) < WORDS:
         return iter([hash(tuple(words))])
     return map(hash, zip(*(words[at:] for at in range(WORDS)), strict=False))

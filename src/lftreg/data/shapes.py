@@ -6,12 +6,12 @@ texts with labels) and may be told by hand, as a mapping from roles to columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from lftreg.data.turns import listed_tools, listed_turns, string_in
+from lftreg.data.turns import listed_tools, listed_turns, parsed, string_in
 from lftreg.errors import UsageError
 from lftreg.plugins.types import Example, Message, Split
 
@@ -26,10 +26,18 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "sentence", "content", "document"),
     "label": ("label", "labels", "category", "class", "intent"),
     "split": ("split",),
+    # Of these nothing is learned; an evaluation asks for them.
+    "tests": ("tests", "asserts", "test"),
+    "entry_point": ("entry_point",),
+    "fact": ("fact",),
+    "paraphrases": ("paraphrases",),
 }
 # What a row can be, by the roles it needs; the first that fits is meant.
 SHAPES: tuple[tuple[str, ...], ...] = (("messages",), ("prompt", "response"), ("text", "label"), ("text",))
-_EXTRAS = {"messages": ("system", "tools"), "prompt": ("context", "system"), "text": ()}
+# What only an evaluation can ask: HumanEval and others have tests in place of an answer.
+ASKED: tuple[tuple[str, ...], ...] = (*SHAPES, ("prompt", "tests"))
+_JUDGED = ("tests", "entry_point", "fact", "paraphrases")
+_EXTRAS = {"messages": ("system", "tools", *_JUDGED), "prompt": ("context", "system", *_JUDGED), "text": ()}
 WANTED = "prompt and response; instruction, input and output; question and answer; messages; text and label"
 
 
@@ -45,11 +53,15 @@ class Shape:
         columns = self.columns
         if "messages" in columns:
             tools = listed_tools(row, columns["tools"]) if "tools" in columns else ""
-            return Example(self._system(row) + listed_turns(row, columns["messages"]), tools=tools)
+            turns = self._system(row) + listed_turns(row, columns["messages"])
+            return Example(turns, tools=tools, **self._judged(row))
         if "prompt" in columns:
             asked = Message("user", self._prompt(row))
+            if "response" not in columns:
+                string_in(row, columns["tests"])  # what has neither an answer nor tests cannot be judged
+                return Example((*self._system(row), asked), **self._judged(row))
             answered = Message("assistant", string_in(row, columns["response"]))
-            return Example((*self._system(row), asked, answered))
+            return Example((*self._system(row), asked, answered), **self._judged(row))
         label = _label(row, columns["label"]) if "label" in columns else None
         return Example.passage(string_in(row, columns["text"]), label)
 
@@ -75,6 +87,28 @@ class Shape:
         column = self.columns.get("system")
         return (Message("system", string_in(row, column)),) if column and row.get(column) else ()
 
+    def _judged(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What an evaluation asks of a row beyond its turns; tests or a fact of another kind are as good as none.
+
+        Tests that only define HumanEval's `check(candidate)` are given the call of it.
+        """
+        cells = {role: row.get(self.columns.get(role, role)) for role in _JUDGED}  # few rows need have them
+        found: dict[str, Any] = {
+            role: cells[role] for role in ("tests", "fact") if isinstance(cells.get(role), str)
+        }
+        entry = cells.get("entry_point")
+        if isinstance(entry, str) and entry.isidentifier() and "def check(" in found.get("tests", ""):
+            found["tests"] = f"{found['tests'].rstrip()}\n\ncheck({entry})\n"
+        others = parsed(cells.get("paraphrases"))  # a table holds a list as text
+        if others in (None, ""):
+            return found
+        if not isinstance(others, list) or not all(isinstance(one, str) for one in others):
+            column = self.columns.get("paraphrases", "paraphrases")
+            raise ValueError(
+                f'{column!r} is not a list of texts, such as ["What is it?", "Tell me what it is"]'
+            )
+        return found | {"paraphrases": tuple(others)}
+
     def _refuse_another_shape(self, row: Mapping[str, Any]) -> None:
         """One file, one shape: a row without the file's columns is told apart from one with an empty cell."""
         needed = [
@@ -85,7 +119,11 @@ class Shape:
             raise ValueError(f"columns {_listed(row)}, where the rows before have {_listed(needed)}")
 
 
-def find_shape(row: Mapping[str, Any], told: Mapping[str, str]) -> Shape:
+def find_shape(
+    row: Mapping[str, Any],
+    told: Mapping[str, str],
+    shapes: Sequence[tuple[str, ...]] = SHAPES,
+) -> Shape:
     """The shape of a file by its first row; `told` maps roles to columns and goes before all names.
 
     Raises UsageError for a role or a column that is not there, ValueError where no shape fits.
@@ -93,7 +131,7 @@ def find_shape(row: Mapping[str, Any], told: Mapping[str, str]) -> Shape:
     _check_told(row, told)
     found = {**_by_name(row, taken=told.values()), **told}
     wanted = next(
-        (shape for shape in SHAPES if _meant(shape, told) and all(role in found for role in shape)), None
+        (shape for shape in shapes if _meant(shape, told) and all(role in found for role in shape)), None
     )
     if wanted is None:
         needs = next((shape for shape in SHAPES if _meant(shape, told)), SHAPES[1])
@@ -109,7 +147,9 @@ def find_shape(row: Mapping[str, Any], told: Mapping[str, str]) -> Shape:
 
 def _meant(shape: tuple[str, ...], told: Mapping[str, str]) -> bool:
     """Whether a shape uses the roles that were told by hand."""
-    return {role for role in told if role not in ("split", "system", "context", "tools")} <= set(shape)
+    return {role for role in told if role not in ("split", "system", "context", "tools", *_JUDGED)} <= set(
+        shape
+    )
 
 
 def _by_name(row: Mapping[str, Any], taken: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lftreg.data.folders import Folder, look_through, split_of
 from lftreg.data.formats import LARGEST_WHOLE, read_rows, refuse_row
 from lftreg.data.hub import fetch_dataset
-from lftreg.data.shapes import Shape, find_shape
+from lftreg.data.shapes import SHAPES, Shape, find_shape
 from lftreg.data.wanted import Wanted
 from lftreg.errors import InvalidData, StorageError
 from lftreg.plugins.types import Example, Split
@@ -70,14 +70,19 @@ class _File:
     split: Split | None = None
 
 
-def read_wanted(wanted: Wanted, columns: Mapping[str, str]) -> tuple[list[Source], list[Found]]:
-    """The files of one --data, and their rows. Raises InvalidData that names the first bad row."""
+def read_wanted(
+    wanted: Wanted, columns: Mapping[str, str], shapes: Sequence[tuple[str, ...]] = SHAPES
+) -> tuple[list[Source], list[Found]]:
+    """The files of one --data, and their rows, each file of one of `shapes`.
+
+    Raises InvalidData that names the first bad row.
+    """
     files, left_out = _files_of(wanted)
     named = {file.split for file in files}
     sources: list[Source] = []
     rows: list[Found] = []
     for file in files:
-        source, found = _texts(file) if file.folder and file.folder.texts else _rows(file, columns)
+        source, found = _texts(file) if file.folder and file.folder.texts else _rows(file, columns, shapes)
         sources.append(replace(source, weight=wanted.weight, split=file.split))
         rows += [
             replace(
@@ -115,13 +120,15 @@ def _files_of(wanted: Wanted) -> tuple[list[_File], str]:
     ], folder.left_out
 
 
-def _rows(file: _File, columns: Mapping[str, str]) -> tuple[Source, list[Found]]:
+def _rows(
+    file: _File, columns: Mapping[str, str], shapes: Sequence[tuple[str, ...]]
+) -> tuple[Source, list[Found]]:
     before = _stamps([file.path]) if file.path.is_file() else ()
     shape: Shape | None = None
     rows: list[Found] = []
     for number, row in read_rows(file.path):
         try:
-            shape = shape or find_shape(row, columns)
+            shape = shape or find_shape(row, columns, shapes)
         except ValueError as error:
             refuse_row(
                 file.path,

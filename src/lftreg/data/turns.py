@@ -32,7 +32,7 @@ SPEAKERS: Mapping[str, Role] = {
 
 def listed_turns(row: Mapping[str, Any], column: str) -> tuple[Message, ...]:
     """The turns in a column. Raises ValueError with the reason where they are no conversation."""
-    turns = _parsed(row.get(column))
+    turns = parsed(row.get(column))
     if not isinstance(turns, list) or not turns:
         raise ValueError(f"{column!r} is not a list of turns")
     messages = tuple(_turn(turn) for turn in turns)
@@ -47,7 +47,7 @@ def listed_tools(row: Mapping[str, Any], column: str) -> str:
     tools = row.get(column)
     if tools in (None, "", []):
         return ""
-    tools = _parsed(tools)
+    tools = parsed(tools)
     if isinstance(tools, dict):
         tools = [tools]
     if not isinstance(tools, list):
@@ -71,13 +71,13 @@ def _turn(turn: Any) -> Message:
         raise ValueError(f"role {speaker!r} is none of system, user, assistant, tool")
     role, column = SPEAKERS[speaker], "value" if shared else "content"
     if speaker == "function_call":
-        return Message(role, "", _calls(_parsed(turn.get(column))))
+        return Message(role, "", _calls(parsed(turn.get(column))))
     if role == "tool":
         return Message(
             role, _result(turn, column), name=_word(turn, "name"), call=_word(turn, "tool_call_id")
         )
     given = (turn.get("tool_calls") or turn.get("function_call")) if role == "assistant" else None
-    calls = _calls(_parsed(given)) if given else ()
+    calls = _calls(parsed(given)) if given else ()
     if calls and turn.get(column) in (None, ""):
         return Message(role, "", calls)
     return Message(role, string_in(turn, column), calls)
@@ -91,7 +91,7 @@ def _calls(given: Any) -> tuple[ToolCall, ...]:
         function = (call.get("function") or call) if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise ValueError("a tool call is not an object with a name and arguments")
-        arguments = _parsed(function.get("arguments") or {})
+        arguments = parsed(function.get("arguments") or {})
         if not isinstance(arguments, dict):
             raise ValueError(f"the arguments of the call of {function['name']!r} are not a JSON object")
         made.append(ToolCall(function["name"], json.dumps(arguments, ensure_ascii=False), _word(call, "id")))
@@ -111,7 +111,7 @@ def _word(turn: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _parsed(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """A table holds lists and objects as text. What is no JSON is given back as it is."""
     if not isinstance(value, str):
         return value

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lftreg.errors import InvalidData, UsageError
+from lftreg.errors import InvalidData
+from lftreg.models.batching import Continuing, Decoding, Done, padded
 from lftreg.models.load import Loaded
 from lftreg.models.sources import pad_id_of, source_ids
-from lftreg.models.tasks import CAUSAL, CLASSIFY, MASKED, SEQ2SEQ, Task
+from lftreg.models.tasks import CAUSAL, CLASSIFY, MASKED, SEQ2SEQ
 from lftreg.plugins.types import Message
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Decoding", "Generation", "answer"]
 
-BATCH = 16  # prompts that share a forward pass; answers do not depend on it
+BATCH = 16  # texts that are classified in one forward pass
 LIKELY = 5  # words that are told for a mask
 MASKS = ("[MASK]", "<mask>")  # as people write it, whatever the tokenizer calls it
 
 Conversation = Sequence[Message]
 Said = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How the next token is chosen. A temperature of 0 takes the likeliest one."""
-
-    max_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise UsageError(f"--max-tokens {self.max_tokens} leaves nothing to say", "give 1 or more")
-        if not 0.0 <= self.temperature <= 100.0:
-            raise UsageError(f"--temperature {self.temperature} makes no sense", "0 (greedy) to about 1.5")
-        if not 0.0 < self.top_p <= 1.0:
-            raise UsageError(f"--top-p {self.top_p} makes no sense", "more than 0, at most 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,66 +43,63 @@ def answer(
     decoding: Decoding,
     labels: Sequence[str] = (),
     on_text: Said | None = None,
+    *,
+    tools: Sequence[str] = (),
+    on_done: Done | None = None,
 ) -> list[Generation]:
-    """Answers to the last turn of each conversation, in their order.
+    """Answers to the last turn of each conversation, in their order; whatever the company, the same ones.
 
-    `labels` are a classifier's. `on_text` gets the words as they come, of one conversation.
+    `labels` are a classifier's, `tools` the functions that each conversation may call. `on_text` gets the words
+    as they come, of one conversation; `on_done` how many are answered, and how many there are. Raises
+    InvalidData for a conversation that leaves no room for its answer.
     """
     if loaded.task is CLASSIFY:
-        return _classified(model, loaded, conversations, labels)
+        return _classified(model, loaded, conversations, labels, on_done)
     if loaded.task is MASKED:
-        return _filled(model, loaded, conversations)
-    return _WORDS[loaded.task](model, loaded, conversations, decoding, on_text)
-
-
-def _causal(
-    model: Any,
-    loaded: Loaded,
-    conversations: Sequence[Conversation],
-    decoding: Decoding,
-    on_text: Said | None,
-) -> list[Generation]:
-    chat = loaded.chat
-    rows = [chat.prompt_ids(messages) for messages in conversations]
-    made: list[list[int]] = []
-    for batch, first in _batches(rows, decoding):
-        ids, mask = _padded(batch, chat.pad_id, loaded.device, left=True)
-        _check_room(loaded, ids.shape[1], decoding.max_tokens)
-        streamer = None if on_text is None else _streamer(chat.tokenizer, on_text, skip_prompt=True)
-        told = _generated(model, ids, mask, chat.pad_id, sorted(chat.stop_ids), decoding, first, streamer)
-        made += [_until_stop(row, chat.stop_ids) for row in told[:, ids.shape[1] :].tolist()]
+        return _filled(model, loaded, conversations, on_done)
+    rows = prompt_rows(loaded, conversations, tools)
+    for row in rows:
+        _check_room(loaded, len(row), decoding.max_tokens)
+    seq2seq = loaded.task is SEQ2SEQ
+    chat = None if seq2seq else loaded.chat
+    tokenizer = loaded.tokenizer
+    speaking = Continuing(
+        model,
+        decoding,
+        pad=chat.pad_id if chat else pad_id_of(tokenizer),
+        stops=chat.stop_ids if chat else frozenset([tokenizer.eos_token_id]),
+        encoder=seq2seq,
+        streamer=None if on_text is None else _streamer(tokenizer, on_text, skip_prompt=not seq2seq),
+    )
     return [
-        Generation(messages[-1].content, chat.decode(ids), len(ids))
-        for messages, ids in zip(conversations, made, strict=True)
+        Generation(messages[-1].content, _text(tokenizer, ids), len(ids))
+        for messages, ids in zip(conversations, speaking.answers(rows, on_done), strict=True)
     ]
 
 
-def _seq2seq(
-    model: Any,
-    loaded: Loaded,
-    conversations: Sequence[Conversation],
-    decoding: Decoding,
-    on_text: Said | None,
+def prompt_rows(
+    loaded: Loaded, conversations: Sequence[Conversation], tools: Sequence[str] = ()
+) -> list[list[int]]:
+    """The token ids that a model is given of each conversation, before its answer."""
+    if loaded.task is CAUSAL:
+        chat = loaded.chat
+        known = tools or [""] * len(conversations)
+        return [chat.prompt_ids(turns, more) for turns, more in zip(conversations, known, strict=True)]
+    return [source_ids(loaded.tokenizer, messages) for messages in conversations]  # encoders and classifiers
+
+
+def has_room(loaded: Loaded, prompt: int, more: int) -> bool:
+    """Whether a base has positions for a prompt of so many tokens and `more` of an answer."""
+    return (limit := _positions(loaded)) is None or prompt + more <= limit
+
+
+def _text(tokenizer: Any, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def _filled(
+    model: Any, loaded: Loaded, conversations: Sequence[Conversation], on_done: Done | None
 ) -> list[Generation]:
-    tokenizer, pad = loaded.tokenizer, pad_id_of(loaded.tokenizer)
-    stop = frozenset([tokenizer.eos_token_id])
-    rows = [source_ids(tokenizer, messages) for messages in conversations]
-    made: list[list[int]] = []
-    for batch, first in _batches(rows, decoding):
-        ids, mask = _padded(batch, pad, loaded.device)
-        streamer = None if on_text is None else _streamer(tokenizer, on_text, skip_prompt=False)
-        told = _generated(model, ids, mask, pad, sorted(stop), decoding, first, streamer)
-        made += [_until_stop(row, stop) for row in told[:, 1:].tolist()]  # the first token begins a decoder
-    return [
-        Generation(messages[-1].content, tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids))
-        for messages, ids in zip(conversations, made, strict=True)
-    ]
-
-
-_WORDS: Mapping[Task, Callable[..., list[Generation]]] = {CAUSAL: _causal, SEQ2SEQ: _seq2seq}
-
-
-def _filled(model: Any, loaded: Loaded, conversations: Sequence[Conversation]) -> list[Generation]:
     """The text of each prompt with its masks filled in, likeliest first."""
     import torch
 
@@ -149,11 +128,17 @@ def _filled(model: Any, loaded: Loaded, conversations: Sequence[Conversation]) -
         ids[0, hidden] = chances.argmax(-1)
         words = tokenizer.decode(ids[0], skip_special_tokens=True).strip()
         made.append(Generation(prompt, words, len(hidden), scores))
+        if on_done is not None:
+            on_done(len(made), len(conversations))
     return made
 
 
 def _classified(
-    model: Any, loaded: Loaded, conversations: Sequence[Conversation], labels: Sequence[str]
+    model: Any,
+    loaded: Loaded,
+    conversations: Sequence[Conversation],
+    labels: Sequence[str],
+    on_done: Done | None,
 ) -> list[Generation]:
     """The likeliest label of each prompt."""
     import torch
@@ -162,88 +147,31 @@ def _classified(
     rows = [list(loaded.tokenizer(prompt)["input_ids"]) for prompt in prompts]
     made = []
     for start in range(0, len(rows), BATCH):
-        ids, mask = _padded(rows[start : start + BATCH], pad_id_of(loaded.tokenizer), loaded.device)
+        ids, mask = padded(rows[start : start + BATCH], pad_id_of(loaded.tokenizer), loaded.device)
         _check_room(loaded, ids.shape[1], 0)
         with torch.inference_mode():
             chances = model(input_ids=ids, attention_mask=mask).logits.float().softmax(-1).tolist()
         for prompt, row in zip(prompts[start : start + BATCH], chances, strict=True):
             scores = dict(zip(labels, row, strict=True))
             made.append(Generation(prompt, max(scores, key=lambda label: scores[label]), 0, scores))
+        if on_done is not None:
+            on_done(len(made), len(rows))
     return made
 
 
-def _generated(
-    model: Any,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
-    pad: int,
-    stop: list[int],
-    decoding: Decoding,
-    first: int,
-    streamer: Any,
-) -> torch.Tensor:
-    """Rows of ids as transformers continues them; `first` is the index of the first row, which seeds it."""
-    import torch
-
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if decoding.temperature > 0:
-        torch.manual_seed(decoding.seed + first)
-        sampling = {
-            "do_sample": True,
-            "temperature": decoding.temperature,
-            "top_p": decoding.top_p,
-            "top_k": 0,
-        }
-    with torch.inference_mode():
-        made: torch.Tensor = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=decoding.max_tokens,
-            pad_token_id=pad,
-            eos_token_id=stop,
-            streamer=streamer,
-            num_beams=1,
-            **sampling,
-        )
-    return made
+def _positions(loaded: Loaded) -> int | None:
+    limit: int | None = getattr(loaded.model.config, "max_position_embeddings", None)
+    return limit
 
 
 def _check_room(loaded: Loaded, prompt: int, more: int) -> None:
-    limit = getattr(loaded.model.config, "max_position_embeddings", None)
-    if limit is not None and prompt + more > limit:
+    if not has_room(loaded, prompt, more):
+        limit = _positions(loaded) or 0
         raise InvalidData(
             f"{prompt} tokens of prompt and {more} of answer do not fit the base's {limit}",
             f"shorten the prompt, or --max-tokens {max(1, limit - prompt)}",
             code="too-long",
         )
-
-
-def _batches(rows: list[list[int]], decoding: Decoding) -> Iterator[tuple[list[list[int]], int]]:
-    """Rows that go together. Sampled ones go alone, so that a seed says the same in any company."""
-    size = 1 if decoding.temperature > 0 else BATCH
-    for first in range(0, len(rows), size):
-        yield rows[first : first + size], first
-
-
-def _padded(
-    rows: list[list[int]], pad: int, device: torch.device, *, left: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, (rows, longest); filled up on the left, answers start at one column."""
-    import torch
-
-    longest = max(len(row) for row in rows)
-    fill = [longest - len(row) for row in rows]
-    ids = [[pad] * n + row if left else row + [pad] * n for n, row in zip(fill, rows, strict=True)]
-    mask = [
-        [0] * n + [1] * len(row) if left else [1] * len(row) + [0] * n
-        for n, row in zip(fill, rows, strict=True)
-    ]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _until_stop(ids: list[int], stop: frozenset[int]) -> list[int]:
-    end = next((at for at, id_ in enumerate(ids) if id_ in stop), len(ids))
-    return ids[:end]
 
 
 def _streamer(tokenizer: Any, on_text: Said, skip_prompt: bool) -> Any:

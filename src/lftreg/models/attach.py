@@ -58,6 +58,13 @@ class AdapterModel:
                 ) from error
             self._names.add(name)
 
+    def detach(self, name: str) -> None:
+        """Take an adapter out of memory."""
+        with self._lock:
+            if name in self._names:
+                self._names.discard(name)
+                self._drop(name)
+
     @contextmanager
     def using(self, name: str | None) -> Iterator[Any]:
         """The model as `name` answers, or as the bare base does where `name` is None.
@@ -109,7 +116,18 @@ class AdapterModel:
         if len(self._peft.peft_config) > 1:
             self._peft.delete_adapter(name)
         else:
+            heads = self._own_heads()
             self._peft = self._peft.unload() and None
+            for path, module in heads.items():
+                self.loaded.model.set_submodule(path, module)
+
+    def _own_heads(self) -> dict[str, Any]:
+        """The base's own modules, by path, that adapters have others for: PEFT leaves the last adapter's there."""
+        return {
+            path: module.original_module
+            for path, module in self.loaded.model.named_modules()
+            if hasattr(module, "original_module") and hasattr(module, "modules_to_save")
+        }
 
 
 def _read_factors(weights: Path, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,14 +46,16 @@ class FoundBase:
         return _read_config(self.folder, self.record.id)
 
 
-def find_base(spec: str, registry: Registry | None = None, *, trust_code: bool = False) -> FoundBase:
+def find_base(
+    spec: str, registry: Registry | None = None, *, trust_code: bool = False, download: bool = True
+) -> FoundBase:
     """The base that `spec` names: `starter`, a folder, or a hub id with an optional `@revision`.
 
-    Hashing a folder is done once: `registry` remembers the fingerprint of what the folder looked
-    like. Raises NotFound, InvalidData (no safetensors weights, a broken config) or Unavailable
-    (not cached and no network, or Python of its own without `trust_code`).
+    Without `download` nothing is fetched: what is not on this disk is Unavailable. Hashing a folder is done once:
+    `registry` remembers the fingerprint of what the folder looked like. Raises NotFound, InvalidData (no safetensors
+    weights, a broken config) or Unavailable (not cached and no network, or Python of its own without `trust_code`).
     """
-    folder, name = _folder_of(spec, trust_code, weights=True)
+    folder, name = _folder_of(spec, trust_code, weights=True, download=download)
     try:
         return _identify(folder, name, registry, trust_code)
     except OSError as error:
@@ -125,7 +127,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     raise NotFound(f"base {name!r} has no model.safetensors in {folder}", "is it a whole model folder?")
 
 
-def _folder_of(spec: str, trust_code: bool, *, weights: bool) -> tuple[Path, str]:
+def _folder_of(spec: str, trust_code: bool, *, weights: bool, download: bool = True) -> tuple[Path, str]:
     if spec == STARTER:
         return starter_folder(), STARTER
     local = Path(spec).expanduser()
@@ -138,11 +140,11 @@ def _folder_of(spec: str, trust_code: bool, *, weights: bool) -> tuple[Path, str
     if not _HUB_ID.fullmatch(spec):
         raise NotFound(f"{spec!r} is no base", "use `starter`, a folder, or a hub id such as org/model")
     return _hub_snapshot(
-        spec, [*SMALL_FILES, *(WEIGHTS if weights else ()), *(CODE if trust_code else ())]
+        spec, [*SMALL_FILES, *(WEIGHTS if weights else ()), *(CODE if trust_code else ())], download
     ), spec
 
 
-def _hub_snapshot(spec: str, files: list[str]) -> Path:
+def _hub_snapshot(spec: str, files: list[str], download: bool) -> Path:
     """The cached snapshot of a hub model; downloaded only where what is wanted of it is not cached."""
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
@@ -155,6 +157,10 @@ def _hub_snapshot(spec: str, files: list[str]) -> Path:
             return cached
     except (hub.LocalEntryNotFoundError, hub.RepositoryNotFoundError, OSError, ValueError):
         pass  # not cached: ask the hub
+    if not download:
+        raise Unavailable(
+            f"base {spec!r} is not on this disk", f"--base {spec} fetches it", code="base-not-here"
+        )
     try:
         fetched = Path(snapshot_download(repo, **wanted))
     except hub.GatedRepoError as error:

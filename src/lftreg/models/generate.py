@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lftreg.errors import Incompatible, NotFound, UsageError, unknown
-from lftreg.models.answers import Decoding, Generation, answer
+from lftreg.errors import Incompatible, UsageError, unknown
+from lftreg.models.answers import Generation, answer, has_room, prompt_rows
 from lftreg.models.attach import AdapterModel
 from lftreg.models.base import FoundBase, find_base, same_base
-from lftreg.models.load import load_base
-from lftreg.models.tasks import CLASSIFY, LABELS, MASKED, Task, natural_task, task_of
+from lftreg.models.batching import Decoding, Done
+from lftreg.models.load import Loaded, load_base
+from lftreg.models.shapes import shapes_of
+from lftreg.models.tasks import CAUSAL, CLASSIFY, LABELS, MASKED, Task, natural_task, task_of
 from lftreg.plugins.types import Message
-from lftreg.registry import CONFIG, WEIGHTS, Registry, parse_ref
+from lftreg.registry import Registry, parse_ref
 from lftreg.registry.content import digest_of
-from lftreg.tensors import check_adapter, read_header
+from lftreg.tensors import admit, read_header
 
 __all__ = ["BASE_PREFIX", "Decoding", "Generation", "Speaker", "generate"]
 
@@ -77,6 +80,15 @@ class Speaker:
             self._admit(voice.ref, voice)
 
     @property
+    def base(self) -> FoundBase:
+        """The base that all of them share."""
+        return self._model.loaded.base
+
+    def digest(self, ref: str) -> str:
+        """The digest of the adapter that speaks under a name; of the bare base its fingerprint."""
+        return self._voices[self.known(ref)].name or self.base.record.fingerprint
+
+    @property
     def refs(self) -> tuple[str, ...]:
         """The names that may be asked."""
         return tuple(self._voices)
@@ -88,9 +100,12 @@ class Speaker:
         """
         first = next(iter(self._voices.values()))
         if isinstance(source, Path) or parse_ref(source).path is not None:
-            voice = _from_folder(name, Path(source), first.base)
-        else:
-            voice = self._voice(source, first.base.code)
+            with tempfile.TemporaryDirectory(prefix="lftreg-") as scratch:
+                voice = _from_folder(name, Path(source), first.base, Path(scratch))
+                _together([first, voice])
+                self._admit(name, voice)
+            return
+        voice = self._voice(source, first.base.code)
         _together([first, voice])
         self._admit(name, voice)
 
@@ -105,12 +120,73 @@ class Speaker:
             self._model.attach(voice.adapter.digest, voice.adapter.config, voice.adapter.weights)
         self._voices[name] = voice
 
-    def answer(self, ref: str, prompts: Sequence[str], decoding: Decoding | None = None) -> list[Generation]:
-        """Answers to single questions, in their order."""
+    @property
+    def loaded(self) -> Loaded:
+        """The base in memory that all speak through."""
+        return self._model.loaded
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of classifiers, which all who speak here share."""
+        return next(iter(self._voices.values())).labels
+
+    @contextmanager
+    def using(self, ref: str | None) -> Iterator[Any]:
+        """The model as `ref` speaks through it, or as the bare base where it is None; other threads wait."""
+        with self._model.using(None if ref is None else self._voices[self.known(ref)].name) as model:
+            yield model
+
+    def answer(
+        self,
+        ref: str,
+        prompts: Sequence[str],
+        decoding: Decoding | None = None,
+        *,
+        on_done: Done | None = None,
+    ) -> list[Generation]:
+        """Answers to single questions, in their order. `on_done` is told how many there are, and of how many."""
         asked = [[Message("user", prompt)] for prompt in prompts]
-        voice = self._voices[self.known(ref)]
-        with self._model.using(voice.name) as model:
-            return answer(model, self._model.loaded, asked, decoding or Decoding(), voice.labels)
+        with self.using(ref) as model:
+            return answer(model, self.loaded, asked, decoding or Decoding(), self.labels, on_done=on_done)
+
+    def answer_turns(
+        self,
+        ref: str,
+        conversations: Sequence[Sequence[Message]],
+        decoding: Decoding,
+        *,
+        tools: Sequence[str] = (),
+        on_done: Done | None = None,
+    ) -> list[Generation | None]:
+        """The next turn of each conversation, in their order; None for one that leaves no room to answer.
+
+        `tools` are the functions that each may call, as `Example.tools` holds them.
+        """
+        rows = prompt_rows(self.loaded, conversations, tools)
+        more = 0 if self.loaded.task in (CLASSIFY, MASKED) else decoding.max_tokens
+        fit = [place for place, row in enumerate(rows) if has_room(self.loaded, len(row), more)]
+        with self.using(ref) as model:
+            made = answer(
+                model,
+                self.loaded,
+                [conversations[place] for place in fit],
+                decoding,
+                self.labels,
+                tools=[tools[place] for place in fit] if tools else (),
+                on_done=on_done,
+            )
+        answers: dict[int, Generation] = dict(zip(fit, made, strict=True))
+        return [answers.get(place) for place in range(len(rows))]
+
+    def tokens(self, messages: Sequence[Message]) -> int:
+        """How many tokens a conversation has, up to where its next turn begins."""
+        return len(prompt_rows(self.loaded, [messages])[0])
+
+    @property
+    def positions(self) -> int | None:
+        """The tokens that a prompt and its answer may have together; None where the base sets no end."""
+        limit = getattr(self.loaded.model.config, "max_position_embeddings", None)
+        return None if limit is None or self.loaded.task is not CAUSAL else int(limit)
 
     def reply(
         self, ref: str, messages: Sequence[Message], decoding: Decoding, on_text: Callable[[str], None]
@@ -124,8 +200,8 @@ class Speaker:
             raise UsageError(
                 f"{ref} is a {voice.task.words}, which holds no conversations", f'lftreg generate {ref} "..."'
             )
-        with self._model.using(voice.name) as model:
-            (made,) = answer(model, self._model.loaded, [messages], decoding, on_text=on_text)
+        with self.using(ref) as model:
+            (made,) = answer(model, self.loaded, [messages], decoding, on_text=on_text)
         return made
 
     def _voice(self, ref: str, trust_code: bool) -> _Voice:
@@ -134,18 +210,13 @@ class Speaker:
             return _Voice(ref, base, natural_task(base.config))
         version = self.registry.get(ref)
         base = same_base(version.base, self.registry, trust_code=trust_code)
-        adapter = _Adapter(
-            version.digest, self.registry.config(version), self.registry.file(version, WEIGHTS)
-        )
+        adapter = _Adapter(version.digest, self.registry.config(version), self.registry.weights(version))
         return _with_task(ref, base, adapter)
 
 
-def _from_folder(name: str, folder: Path, base: FoundBase) -> _Voice:
-    if not folder.is_dir():
-        raise NotFound(f"there is no folder {folder}", "give the folder that holds adapter_config.json")
-    checked = check_adapter(folder / WEIGHTS, folder / CONFIG)
-    with checked.weights.open("rb") as file:
-        digest = digest_of(hashlib.file_digest(file, "sha256").hexdigest(), checked.config)
+def _from_folder(name: str, folder: Path, base: FoundBase, scratch: Path) -> _Voice:
+    checked = admit(folder, scratch, shapes_of(base))
+    digest = digest_of(checked.sha256, checked.config)
     return _with_task(name, base, _Adapter(digest, checked.config, checked.weights))
 
 
@@ -187,8 +258,11 @@ def _together(voices: Sequence[_Voice]) -> _Voice:
     first = voices[0]
     for other in voices:
         if other.base.record.fingerprint != first.base.record.fingerprint:
+            named = next(
+                (one for one in voices if one.adapter and one.base.record == first.base.record), first
+            )
             raise Incompatible(
-                f"{first.ref} and {other.ref} have different bases "
+                f"{named.ref} and {other.ref} have different bases "
                 f"({first.base.record.id}, {other.base.record.id})",
                 "ask them one after the other",
                 code="different-bases",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lftreg.models.tasks import CAUSAL, CLASSIFY, SEQ2SEQ, Task
 from lftreg.objectives.rows import Row, Rows
@@ -11,6 +11,19 @@ from lftreg.plugins.types import Example
 
 if TYPE_CHECKING:
     import torch
+
+
+class Judged(NamedTuple):
+    """What a validation finds on some rows, as sums that can be added up; None where a figure means nothing.
+
+    `loss` is in nats, `rows` counts the rows that are right, `tokens` the learned tokens that the model puts
+    first, `entropy` adds up the entropy in nats of what it says in their places.
+    """
+
+    loss: torch.Tensor
+    rows: torch.Tensor | None = None
+    tokens: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
 
 
 class Objective(Protocol):
@@ -31,8 +44,8 @@ class Objective(Protocol):
     def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
         """The loss of each row, (rows,), as a validation weighs it; they add up to `loss_sum`."""
 
-    def judged(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`loss_sum`, and how many rows the model gets right; None where right and wrong mean nothing."""
+    def judged(self, model: Any, rows: Sequence[Row]) -> Judged:
+        """`loss_sum` as a validation weighs it, and how right and how sure the model is."""
 
 
 def make_objective(

@@ -65,22 +65,29 @@ class Causal(OfTokens):
     def held_out(self, rows: Sequence[Row]) -> Sequence[Row]:
         return rows
 
-    def loss_sum(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
+    def summed(
+        self, logits: torch.Tensor, labels: torch.Tensor, rows: Sequence[Row], *, training: bool
+    ) -> torch.Tensor:
         """Cross entropy summed over the learned tokens of some rows. A validation weighs all tokens alike."""
         import torch
         import torch.nn.functional as F
 
-        if self.opening_weight == 1 or not model.training:
-            return super().loss_sum(model, rows)
-        logits, labels = self.predicted(model, rows)
-        weights = [weight for row in rows for weight in weights_of(row, self.opening_weight)]
+        if self.opening_weight == 1 or not training:
+            return super().summed(logits, labels, rows, training=training)
+        weights = self.weights(rows)
         losses = F.cross_entropy(logits, labels, reduction="none")
         return (losses * torch.tensor(weights, device=losses.device)).sum()
+
+    def weights(self, rows: Sequence[Row]) -> list[float]:
+        """How much each learned token counts in training, row by row."""
+        if self.opening_weight == 1:
+            return [1.0] * sum(row.learned for row in rows)
+        return [weight for row in rows for weight in weights_of(row, self.opening_weight)]
 
     def predicted(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (learned tokens, vocabulary), and what follows each of these tokens."""
         layout = lay_out(rows, model.device, self.room)
-        return _logits(model, layout).float(), layout.labels
+        return logits_of(model, layout).float(), layout.labels
 
 
 def words_of(rows: Sequence[Row], chat: Chat) -> frozenset[int]:
@@ -170,25 +177,38 @@ def weights_of(row: Row, opening: float) -> list[float]:
     return [weight * size for weight in weights]
 
 
-def _logits(model: Any, layout: Layout) -> torch.Tensor:
+def logits_of(model: Any, layout: Layout) -> torch.Tensor:
     """Logits (learned tokens, vocabulary) that predict the learned tokens of a layout.
 
     The vocabulary is by far the widest layer, and prompts need none of it: the hidden states
     that matter are picked before it. Models that do more than one product there (a soft cap, a
     scale) take the long way round.
     """
-    given = {"input_ids": layout.ids, "use_cache": False}
-    if layout.positions is not None:  # several rows share a line: attention is told apart by these
-        given["position_ids"] = layout.positions
+    found = hidden_of(model, layout)
+    if found is None:
+        logits: torch.Tensor = model(**_given(layout)).logits.flatten(0, 1)[layout.places]
+        return logits
+    hidden, head = found
+    picked: torch.Tensor = head(hidden)
+    return picked
+
+
+def hidden_of(model: Any, layout: Layout) -> tuple[torch.Tensor, Any] | None:
+    """Hidden states (learned tokens, width), and the layer that makes logits of them; None where more than it does."""
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = core.get_output_embeddings()
     decoder = core.base_model
     if head is None or decoder is core or _shapes_logits(core.config):
-        logits: torch.Tensor = model(**given).logits.flatten(0, 1)[layout.places]
-        return logits
-    hidden = decoder(**given).last_hidden_state
-    picked: torch.Tensor = head(hidden.flatten(0, 1)[layout.places])
-    return picked
+        return None
+    hidden = decoder(**_given(layout)).last_hidden_state
+    return hidden.flatten(0, 1)[layout.places], head
+
+
+def _given(layout: Layout) -> dict[str, Any]:
+    given: dict[str, Any] = {"input_ids": layout.ids, "use_cache": False}
+    if layout.positions is not None:  # several rows share a line: attention is told apart by these
+        given["position_ids"] = layout.positions
+    return given
 
 
 def _shapes_logits(config: Any) -> bool:

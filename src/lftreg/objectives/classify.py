@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import InvalidData
 from lftreg.models.sources import pad_id_of
+from lftreg.objectives import Judged
 from lftreg.objectives.padding import attended, padded
 from lftreg.objectives.rows import Row, Rows, within
 from lftreg.plugins.types import Example
@@ -64,9 +65,10 @@ class Classify:
     def losses(self, model: Any, rows: Sequence[Row]) -> torch.Tensor:
         return self._losses(self._logits(model, rows), rows)
 
-    def judged(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def judged(self, model: Any, rows: Sequence[Row]) -> Judged:
         logits = self._logits(model, rows)
-        return self._losses(logits, rows).sum(), (logits.argmax(-1) == self._classes(logits, rows)).sum()
+        right = (logits.argmax(-1) == self._classes(logits, rows)).sum()
+        return Judged(self._losses(logits, rows).sum(), right)
 
     def _losses(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         import torch.nn.functional as F

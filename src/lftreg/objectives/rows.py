@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lftreg.errors import InvalidData
-from lftreg.plugins.types import Example, Message, Split
+from lftreg.plugins.types import Message
 
 IGNORED = -100  # a label that the loss passes over, as in torch's cross_entropy
 
@@ -94,28 +92,6 @@ def within(rows: Sequence[Row], limit: int, split: str) -> Rows:
             code="all-too-long",
         )
     return Rows(kept, len(rows) - len(kept), longest)
-
-
-def data_digest(splits: Mapping[Split, Sequence[Example]]) -> str:
-    """sha256 of the examples themselves, whatever tokenizer reads them."""
-    digest = hashlib.sha256()
-    for split in sorted(splits):
-        for example in splits[split]:
-            said: list[object] = [_said(message) for message in example.messages]
-            if example.tools:
-                said.append(["tools", example.tools])
-            if not said:
-                said = [example.text, example.label]
-            digest.update(json.dumps([split, said], ensure_ascii=False).encode())
-            digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def _said(message: Message) -> list[object]:
-    """A turn as it is hashed: what few turns have is written where they have it, so others hash as ever."""
-    calls = [[call.name, call.arguments, call.id] for call in message.calls]
-    more = [calls, message.name, message.call]
-    return [message.role, message.content, *(more if any(more) else ())]
 
 
 def batches(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:

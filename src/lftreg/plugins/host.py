@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -23,11 +22,15 @@ from lftreg import __version__
 from lftreg.config import load_settings
 from lftreg.errors import LftregError, NotFound, unknown
 from lftreg.plugins import spec
-from lftreg.plugins.offers import DOMAIN, METHOD, TARGETS, Kind, check_all
+from lftreg.plugins.offers import DOMAIN, METHOD, METRIC, REMOTE, TARGETS, Kind, check_all
+from lftreg.plugins.packages import author as author_of
+from lftreg.plugins.packages import identity, normal
 from lftreg.plugins.requires import other_lftreg
-from lftreg.plugins.types import Domain, Method, Targets
+from lftreg.plugins.types import Domain, Method, Metric, Remote, Targets
 
 T = TypeVar("T")
+State = Literal["loaded", "off", "failed", "found"]
+EVERY = "*"  # in the setting `plugins`: whatever is installed
 
 BUILT_IN = {
     "customer_support": "lftreg.plugins.builtin.customer_support",
@@ -36,6 +39,8 @@ BUILT_IN = {
     "creative_writing": "lftreg.plugins.builtin.creative_writing",
     "families": "lftreg.plugins.builtin.families",
     "methods": "lftreg.composer.methods",
+    "metrics": "lftreg.evaluation.metrics",
+    "remotes": "lftreg.remotes.builtin",
 }
 _OURS = f"lftreg {__version__}"
 
@@ -51,18 +56,28 @@ class Registered(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A plugin that is installed. One that is `off` was not imported; `hooks` are those it implements."""
+    """A plugin that is installed. One that is `off` was not imported; `hooks` are those it implements.
+
+    `found` is the state of one whose package the user has not listed; it was not imported either. `author` is what
+    its package says of itself.
+    """
 
     name: str
     distribution: str
     module: str
-    state: Literal["loaded", "off", "failed"] = "loaded"
+    state: State = "loaded"
     builtin: bool = False
     hooks: tuple[str, ...] = ()
+    author: str = ""
 
     @property
     def off(self) -> bool:
-        return self.state == "off"
+        return self.state in ("off", "found")
+
+    @property
+    def package(self) -> str:
+        """The package it came in, without the version: what the setting `plugins` lists."""
+        return self.distribution.partition(" ")[0]
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} ({self.distribution})"
@@ -94,12 +109,21 @@ class Fault:
 class Host:
     """All plugins of this environment. Nothing is imported before the first question.
 
-    `off` names plugins, or packages, to leave out; None takes the setting `plugins_off`. With
-    `external=False` only the built-in plugins are asked.
+    `off` names plugins, or packages, to leave out; None takes the setting `plugins_off`. Of other packages only those
+    in `trusted` are imported; None takes the setting `plugins`. With `external=False` only the built-in plugins are
+    asked. `trying` is one plugin more, by its name or its module, which whoever calls answers for.
     """
 
-    def __init__(self, off: Iterable[str] | None = None, external: bool = True) -> None:
+    def __init__(
+        self,
+        off: Iterable[str] | None = None,
+        external: bool = True,
+        trusted: Iterable[str] | None = None,
+        trying: str | None = None,
+    ) -> None:
         self._off = None if off is None else frozenset(off)
+        self._trusted = None if trusted is None else frozenset(trusted)
+        self._trying = trying
         self._external = external
         self._manager = pluggy.PluginManager(spec.PROJECT)
         self._manager.add_hookspecs(spec)
@@ -123,6 +147,12 @@ class Host:
     def methods(self) -> dict[str, Registered[Method]]:
         return self._ask(METHOD)
 
+    def metrics(self) -> dict[str, Registered[Metric]]:
+        return self._ask(METRIC)
+
+    def remotes(self) -> dict[str, Registered[Remote]]:
+        return self._ask(REMOTE)
+
     def domain(self, name: str) -> Domain:
         """The domain called `name`. Raises NotFound."""
         return self._find(DOMAIN, name, "`lftreg domains` lists them")
@@ -130,6 +160,14 @@ class Host:
     def method(self, name: str) -> Method:
         """The composition method called `name`. Raises NotFound."""
         return self._find(METHOD, name, "`lftreg methods` lists them")
+
+    def metric(self, name: str) -> Metric:
+        """The metric called `name`. Raises NotFound."""
+        return self._find(METRIC, name, "`lftreg metrics` lists them")
+
+    def remote(self, name: str) -> Remote:
+        """The remote called `name`. Raises NotFound."""
+        return self._find(REMOTE, name, "`lftreg plugins` lists them")
 
     def family(self, model_type: str) -> Targets | None:
         """The target map for a value of `config.model_type`, if there is one."""
@@ -144,6 +182,12 @@ class Host:
         found = self._ask(kind)
         if name in found:
             return found[name].value
+        if waiting := self._waiting(name):
+            raise NotFound(
+                f"unknown {kind.word} {name!r}; {waiting} is installed and not enabled",
+                f"lftreg plugins enable {waiting.name}, if you trust its author",
+                code=f"unknown-{kind.word.replace(' ', '-')}",
+            )
         failed = {fault.plugin: fault for fault in self._faults}
         # A plugin is mostly called like what it brings, so its name helps even if it failed.
         error = unknown(kind.word, name, [*found, *(plugin for plugin in failed if plugin != name)], hint)
@@ -154,6 +198,11 @@ class Host:
                 f"{error.message} ({count} failed to load)", f"run: {check_command(blamed)}", code=error.code
             )
         raise error
+
+    def _waiting(self, name: str) -> Plugin | None:
+        """The plugin of this name, or of the one that looks most like it, which nobody has enabled."""
+        waiting = {plugin.name: plugin for plugin in self._plugins.values() if plugin.state == "found"}
+        return waiting.get(next(iter(get_close_matches(name, waiting, n=1)), ""))
 
     def _ask(self, kind: Kind[T]) -> dict[str, Registered[T]]:
         if kind.hook not in self._asked:
@@ -262,17 +311,26 @@ class Host:
                 broken = error
             if not entries and broken is None:
                 continue  # nearly all of them; reading their names would take 40 ms
-            package, version = _identity(distribution)
+            package, version = identity(distribution)
             label = f"{package} {version}".strip()
-            if broken is not None and package not in off:
+            if broken is not None and package not in off and self._is_trusted(package, package, package):
                 message = f"its entry_points.txt cannot be read: {reason(broken)}"
                 self._fault(Plugin(package, label, "", "failed"), message, error=broken)
             for entry in entries:
-                state: Literal["off", "loaded"] = "off" if {entry.name, package} & off else "loaded"
                 module = entry.value.partition(":")[0].strip()
-                plugin = Plugin(entry.name, label, module, state)
-                found.setdefault((_normal(package), entry.name, entry.value), (plugin, entry))
+                state: State = "loaded" if self._is_trusted(package, entry.name, module) else "found"
+                if {entry.name, package} & off:
+                    state = "off"
+                plugin = Plugin(entry.name, label, module, state, author=author_of(distribution))
+                found.setdefault((normal(package), entry.name, entry.value), (plugin, entry))
         return [found[key] for key in sorted(found)]
+
+    def _is_trusted(self, package: str, name: str, module: str) -> bool:
+        """Whether the user has listed a package. Its plugins' names would not do: any package may use them too."""
+        if self._trusted is None:
+            self._trusted = frozenset(load_settings().plugins)
+        listed = {normal(one) for one in self._trusted}
+        return EVERY in self._trusted or normal(package) in listed or self._trying in (name, module)
 
     @contextlib.contextmanager
     def _isolated(self, plugin: Plugin, loaded: bool = False) -> Iterator[None]:
@@ -334,15 +392,3 @@ def _blaming(plugin: Plugin) -> Callable[[str, Callable[[], Any]], Any]:
             ) from error
 
     return guard
-
-
-def _identity(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
-    """Name and version of a package. Either may be missing where its folder is damaged."""
-    try:
-        return distribution.name or "?", distribution.version or ""
-    except (LookupError, TypeError, ValueError, OSError):
-        return "?", ""
-
-
-def _normal(package: str) -> str:
-    return re.sub(r"[-_.]+", "-", package).lower()

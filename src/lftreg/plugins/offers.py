@@ -7,9 +7,26 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
-from lftreg.plugins.types import Domain, Example, Method, Split, Targets
+from lftreg.plugins.types import (
+    Domain,
+    Errand,
+    Example,
+    Hit,
+    Input,
+    Measured,
+    Method,
+    Metric,
+    Outputs,
+    Parcel,
+    Patience,
+    Remote,
+    Sent,
+    Split,
+    Taken,
+    Targets,
+)
 
 T = TypeVar("T")
 Guard = Callable[[str, Callable[[], Any]], Any]  # (what is done, the plugin's code) -> its result
@@ -109,6 +126,54 @@ def _method_problem(method: Any) -> str | None:
     return None
 
 
+_INPUTS = frozenset(get_args(Input))
+
+
+def _metric_problem(metric: Any) -> str | None:
+    if not _is_name(metric.name):
+        return f"not a name: {_NAME_RULE}"
+    if not isinstance(metric.summary, str) or not metric.summary.strip():
+        return "it has no summary"
+    if not callable(metric.measure):
+        return "measure is not a function of (outputs)"
+    if not isinstance(metric.needs, (tuple, list)) or not _INPUTS.issuperset(metric.needs):
+        return f"needs is not a tuple of {', '.join(sorted(_INPUTS))}"
+    if metric.better not in ("higher", "lower", None):
+        return "better is neither 'higher', 'lower' nor None"
+    if metric.unit not in ("share", "points", "number"):
+        return "unit is none of share, points, number"
+    if metric.test is not None and not callable(metric.test):
+        return "test is not a function of (one, other)"
+    return None
+
+
+def _guarded_metric(metric: Metric, guard: Guard) -> Metric:
+    doing = f"metric {metric.name!r}"
+
+    def guarded(function: Callable[..., T]) -> Callable[..., T]:
+        @wraps(function)
+        def call(*args: Any) -> T:
+            found: T = guard(doing, lambda: function(*args))
+            return found
+
+        return call
+
+    @wraps(metric.measure)
+    def measure(outputs: Outputs) -> Measured:
+        def judged() -> Measured:
+            found: Any = metric.measure(outputs)
+            if not isinstance(found, Measured):
+                raise TypeError(f"it gave {_kind_of(found)}, not a Measured")
+            if len(found.values) != len(outputs):
+                raise ValueError(f"it gave {len(found.values)} values for {len(outputs)} items")
+            return found
+
+        kept: Measured = guard(doing, judged)
+        return kept if kept.total is None else replace(kept, total=guarded(kept.total))
+
+    return replace(metric, measure=measure, test=metric.test and guarded(metric.test))
+
+
 def _guarded_domain(domain: Domain, guard: Guard) -> Domain:
     @wraps(domain.build)
     def build(split: Split, seed: int) -> Iterable[Example]:
@@ -143,6 +208,50 @@ def _guarded_route(method: Method, route: str, guard: Guard) -> Callable[..., An
         return guard(f"method {method.name!r}", lambda: function(*args, **options))
 
     return guarded
+
+
+def _remote_problem(remote: Any) -> str | None:
+    if not _is_name(remote.name):
+        return f"not a name: {_NAME_RULE}"
+    if not isinstance(remote.help, str) or not remote.help.strip():
+        return "it has no help"
+    if not callable(remote.push):
+        return "push is not a function of (parcel)"
+    if not callable(remote.pull):
+        return "pull is not a function of (errand)"
+    if remote.search is not None and not callable(remote.search):
+        return "search is not a function of (text, limit, patience)"
+    return None
+
+
+def _guarded_remote(remote: Remote, guard: Guard) -> Remote:
+    doing = f"remote {remote.name!r}"
+
+    def of(kind: type[T], found: Any) -> T:
+        if not isinstance(found, kind):
+            raise TypeError(f"it gave {_kind_of(found)}, not a {kind.__name__}")
+        return found
+
+    @wraps(remote.push)
+    def push(parcel: Parcel) -> Sent:
+        sent: Sent = guard(doing, lambda: of(Sent, remote.push(parcel)))
+        return sent
+
+    @wraps(remote.pull)
+    def pull(errand: Errand) -> Taken:
+        taken: Taken = guard(doing, lambda: of(Taken, remote.pull(errand)))
+        return taken
+
+    ask = remote.search
+    if ask is None:
+        return replace(remote, push=push, pull=pull)
+
+    @wraps(ask)
+    def search(text: str, limit: int, patience: Patience) -> Iterable[Hit]:
+        hits: list[Hit] = guard(doing, lambda: [of(Hit, hit) for hit in ask(text, limit, patience)])
+        return hits
+
+    return replace(remote, push=push, pull=pull, search=search)
 
 
 def _is_name(value: object) -> bool:
@@ -184,4 +293,22 @@ METHOD: Kind[Method] = Kind(
     problem=_method_problem,
     guarded=_guarded_method,
 )
-KINDS: tuple[Kind[Any], ...] = (DOMAIN, TARGETS, METHOD)
+METRIC: Kind[Metric] = Kind(
+    word="metric",
+    hook="lftreg_metrics",
+    type=Metric,
+    name=lambda metric: metric.name,
+    claims=lambda metric: (f"metric {metric.name!r}",),
+    problem=_metric_problem,
+    guarded=_guarded_metric,
+)
+REMOTE: Kind[Remote] = Kind(
+    word="remote",
+    hook="lftreg_remotes",
+    type=Remote,
+    name=lambda remote: remote.name,
+    claims=lambda remote: (f"remote {remote.name!r}",),
+    problem=_remote_problem,
+    guarded=_guarded_remote,
+)
+KINDS: tuple[Kind[Any], ...] = (DOMAIN, TARGETS, METHOD, METRIC, REMOTE)

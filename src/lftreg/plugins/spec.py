@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from lftreg.plugins.types import Domain, Method, Targets
+from lftreg.plugins.types import Domain, Method, Metric, Remote, Targets
 
 PROJECT = "lftreg"
 GROUP = "lftreg"  # of entry points
@@ -34,4 +34,16 @@ def lftreg_targets() -> Iterable[Targets]:
 @hookspec
 def lftreg_methods() -> Iterable[Method]:
     """Ways to compose adapters, each under a name that `lftreg compose --method NAME` takes."""
+    return ()
+
+
+@hookspec
+def lftreg_metrics() -> Iterable[Metric]:
+    """Ways to score answers, each under a name that `lftreg eval --metric NAME` takes."""
+    return ()
+
+
+@hookspec
+def lftreg_remotes() -> Iterable[Remote]:
+    """Places to share adapters by, each under a name that `lftreg push REF NAME:PLACE` takes."""
     return ()

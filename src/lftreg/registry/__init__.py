@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lftreg.registry.keys import Key
+from lftreg.registry.log import Entry
 from lftreg.registry.records import (
     CONFIG,
     WEIGHTS,
@@ -11,10 +13,13 @@ from lftreg.registry.records import (
     Draft,
     File,
     Lineage,
+    Listed,
     Parent,
+    Preference,
     Problem,
     Recipe,
     Run,
+    Score,
     Version,
 )
 from lftreg.registry.ref import Ref, parse_ref, parse_weighted
@@ -27,14 +32,19 @@ __all__ = [
     "Base",
     "Blob",
     "Draft",
+    "Entry",
     "File",
+    "Key",
     "Lineage",
+    "Listed",
     "Parent",
+    "Preference",
     "Problem",
     "Recipe",
     "Ref",
     "Registry",
     "Run",
+    "Score",
     "Version",
     "parse_ref",
     "parse_weighted",

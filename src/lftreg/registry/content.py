@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lftreg.errors import InvalidData
+from lftreg.errors import CheckFailed, InvalidData
+from lftreg.registry.records import CONFIG, Draft, Version
 
 # Who wrote the configuration and where the base lay; not what the adapter computes.
 _NOT_THE_ADAPTER = {
@@ -30,6 +31,24 @@ def config_bytes(config: Mapping[str, Any]) -> bytes:
     return (json.dumps(config, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
+def checked_config(content: bytes, version: Version) -> dict[str, Any]:
+    """A stored configuration. Raises CheckFailed where it has changed: another scale would answer unnoticed."""
+    stored = next(file for file in version.files if file.name == CONFIG)
+    if hashlib.sha256(content).hexdigest() != stored.sha256:
+        raise changed(CONFIG, version)
+    config: dict[str, Any] = json.loads(content)
+    return config
+
+
+def changed(name: str, version: Version) -> CheckFailed:
+    """The error for a stored file that is another than the one that was registered."""
+    return CheckFailed(
+        f"{name} of {version.ref} is not what was registered: its sha256 has changed",
+        f"`lftreg verify {version.ref}` tells more; make or import it again",
+        code="changed-file",
+    )
+
+
 def shape_of(config: Mapping[str, Any]) -> tuple[int, float, list[str]]:
     """Rank, alpha and target modules. Raises InvalidData where the configuration lacks them."""
     try:
@@ -41,6 +60,13 @@ def shape_of(config: Mapping[str, Any]) -> tuple[int, float, list[str]]:
         raise InvalidData(
             f"the adapter's configuration is not that of a LoRA ({error})", "is it a PEFT adapter?"
         ) from error
+
+
+def check_origin(draft: Draft) -> None:
+    """Raises InvalidData for a domain or a base's id that no index of PostgreSQL would hold."""
+    for what, said, most in (("domain", draft.domain, 500), ("id of the base", draft.base.id, 2000)):
+        if said is not None and len(said.encode(errors="surrogatepass")) > most:
+            raise InvalidData(f"the {what} {said[:40]!r}... has more than {most} bytes", "give a shorter one")
 
 
 def parameters_of(weights: Path) -> int:

@@ -30,10 +30,11 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Content that is stored already: its sha256, and its size in bytes."""
+    """Content that is staged: its sha256, its size in bytes, and the file it lies in until it is registered."""
 
     sha256: str
     size: int
+    staged: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,10 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """An immutable version of an adapter, with everything known about it."""
+    """An immutable version of an adapter, with everything known about it.
+
+    `damage` is what `verify` found wrong with its files and rows.
+    """
 
     name: str
     number: int
@@ -111,6 +115,7 @@ class Version:
     run: Run | None = None
     recipe: Recipe | None = None
     removed_at: datetime | None = None
+    damage: str | None = None
 
     @property
     def ref(self) -> str:
@@ -123,10 +128,29 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list tells of a version. `newest` is True for one version of each adapter."""
+
+    name: str
+    number: int
+    digest: str
+    kind: Kind
+    domain: str | None
+    rank: int
+    created_at: datetime
+    aliases: tuple[str, ...]
+    newest: bool
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A version about to be published. `attachments` maps a file name to its content.
 
-    `weights` is a file to store, or what was streamed into the store.
+    `weights` is a file to store, or what was streamed into a stage of the store.
     """
 
     name: str
@@ -139,6 +163,60 @@ class Draft:
     tags: Mapping[str, str] = field(default_factory=dict)
     run: Run | None = None
     recipe: Recipe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One evaluation of one adapter, or of a bare base, on one suite.
+
+    `digest` is the adapter's, or the base's fingerprint where the bare base was asked. `metrics` maps a
+    name to its summary (value, base, delta, ci95, ...), `facts` holds what else was found, such as
+    contaminated items. `items` is the sha256 of the stored per-item scores; `older` are scores of the same that
+    metrics were taken from which this one lacks. Only scores of one
+    `suite_digest` and one `decoding_digest` can be ranked together.
+    """
+
+    digest: str
+    ref: str
+    base: Base
+    suite: str
+    suite_digest: str
+    decoding: Mapping[str, Any]
+    decoding_digest: str
+    n: int
+    metrics: Mapping[str, Mapping[str, Any]]
+    libraries: Mapping[str, str]
+    items: str
+    at: datetime
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    older: tuple[Score, ...] = ()
+
+    @property
+    def of_base(self) -> bool:
+        return self.digest == self.base.fingerprint
+
+
+Choice = Literal["it", "other", "tie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What a person chose between two hidden answers to one item.
+
+    `digest` and `against` are digests of adapters, or a base's fingerprint; `choice` says whose answer was
+    taken: `it` (of `digest`), `other` (of `against`) or `tie`. `item` is the item's place in its suite, from 0.
+    """
+
+    digest: str
+    ref: str
+    against: str
+    against_ref: str
+    suite: str
+    suite_digest: str
+    decoding_digest: str
+    item: int
+    choice: Choice
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

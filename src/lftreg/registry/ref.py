@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lftreg.errors import InvalidName, InvalidReference
+from lftreg.errors import InvalidName, InvalidReference, UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
@@ -53,6 +53,14 @@ def check_alias(alias: str) -> str:
     if alias.isdigit():
         raise InvalidName(f"alias {alias!r} looks like a version number", "start it with a letter")
     return alias
+
+
+def check_limit(limit: int | None) -> None:
+    """Raises UsageError below 0: a database would give everything."""
+    if limit is not None and limit < 0:
+        raise UsageError(
+            f"a limit of {limit} is none", "a whole number, or None for all", code="invalid-limit"
+        )
 
 
 def parse_ref(text: str) -> Ref:

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select
 
-from lftreg.errors import InvalidData, NotFound, StorageError
-from lftreg.paths import Home, default_home
+from lftreg.config import without_password
+from lftreg.errors import NotFound
+from lftreg.registry import (
+    bin,
+    copying,
+    finding,
+    garbage,
+    hashing,
+    labels,
+    log,
+    lookup,
+    paging,
+    upkeep,
+    words,
+)
 from lftreg.registry import engine as db
-from lftreg.registry import lookup, upkeep
 from lftreg.registry import schema as t
-from lftreg.registry.blobs import Blobs
-from lftreg.registry.content import config_bytes, digest_of, parameters_of, shape_of
+from lftreg.registry.ancestry import lineage_of
+from lftreg.registry.content import changed, check_origin, checked_config, parameters_of, shape_of
+from lftreg.registry.garbage import Garbage
+from lftreg.registry.inserts import insert_version, remember, staged_files
+from lftreg.registry.integrity import Inspector, Verified, marked
+from lftreg.registry.keys import Keys
+from lftreg.registry.log import Entry
+from lftreg.registry.owner import check, claim
 from lftreg.registry.records import (
     CONFIG,
     WEIGHTS,
     AliasMove,
     Base,
-    Blob,
     Draft,
     File,
     Lineage,
+    Listed,
     Problem,
     Version,
 )
-from lftreg.registry.ref import Ref, check_alias, check_name, parse_ref
-from lftreg.registry.rows import SELECT, fetch, now
+from lftreg.registry.ref import Ref, check_limit, check_name
+from lftreg.registry.scores import Scores
+from lftreg.registry.stats import Stats, measure
+from lftreg.registry.store import Store
 
 EMPTY = "the registry is empty: `lftreg train customer_support` is a beginning"
 
@@ -40,22 +57,20 @@ EMPTY = "the registry is empty: `lftreg train customer_support` is a beginning"
 Versions = list[Version]
 Bases = list[tuple[Base, int]]
 Moves = list[AliasMove]
+Entries = list[Entry]
 Problems = list[Problem]
 Files = list[File]
+Briefs = list[Listed]
+Nearest = dict[str, str | None]
+Figures = tuple[list[str], list[dict[str, float]]]
 
 
-class Registry:
+class Registry(Store):
     """Adapters, their versions, and everything known about them.
 
     Opens nothing before it is asked; creates nothing before it is written to. Safe to use from many
     processes at once; an instance belongs to one thread.
     """
-
-    def __init__(self, home: Home | None = None, url: str | None = None) -> None:
-        self.home = home or default_home()
-        self.url = url or db.sqlite_url(self.home.database)
-        self.blobs = Blobs(self.home)
-        self._ready = False
 
     def __enter__(self) -> Registry:
         return self
@@ -72,40 +87,35 @@ class Registry:
     def check_name(self, name: str) -> str:
         return check_name(name)
 
+    def check_files(self) -> None:
+        """Raises CheckFailed where what is made could not be kept: the files are another registry's, or may be."""
+        with self._reading() as connection:
+            check(connection, self.blobs)
+
     def publish(self, draft: Draft) -> Version:
-        """Register a new version. Files first, row last: a kill leaves garbage, never half a version."""
+        """Register a new version. A kill leaves garbage, never half a version.
+
+        Files are written first, and get their names in the transaction that writes the rows which name them.
+        """
         check_name(draft.name)
-        rank, alpha, targets = shape_of(draft.config)
-        config = config_bytes(draft.config)
-        stored = [self._stored(WEIGHTS, draft.weights), self._stored(CONFIG, config)]
-        stored += [self._stored(name, content, True) for name, content in draft.attachments.items()]
-        digest = digest_of(stored[0].sha256, draft.config)
-        with self._writing() as connection:
-            self._remember(connection, draft.base)
-            adapter = self._adapter_id(connection, draft.name)
-            last = select(func.max(t.versions.c.number)).where(t.versions.c.adapter_id == adapter)
-            row = {
-                "adapter_id": adapter,
-                "number": (connection.scalar(last) or 0) + 1,
-                "digest": digest,
-                "kind": draft.kind,
-                "base": draft.base.fingerprint,
-                "base_id": draft.base.id,
-                "domain": draft.domain,
-                "rank": rank,
-                "alpha": alpha,
-                "target_modules": targets,
-                "trainable_parameters": parameters_of(self.blobs.path(stored[0].sha256)),
-                "created_at": now(),
-            }
-            (version_id,) = connection.execute(insert(t.versions).values(row)).inserted_primary_key or (0,)
-            self._insert_details(connection, version_id, draft, stored)
-            (version,) = fetch(connection, SELECT.where(t.versions.c.id == version_id))
+        labels.check_tags(draft.tags)
+        check_origin(draft)
+        shape_of(draft.config)
+        with self.blobs.staging() as stage:
+            staged = staged_files(stage, draft)
+            parameters = parameters_of(staged[WEIGHTS].staged)
+            with self._writing() as connection:
+                claim(connection, self.blobs)
+                fresh = self.blobs.place(list(staged.values()))
+                version = insert_version(connection, draft, staged, parameters)
+                damaged = marked(connection, fresh)
+        if damaged:
+            self._inspector.inspect(damaged)
         return version
 
     def remember_base(self, base: Base) -> None:
         with self._writing() as connection:
-            self._remember(connection, base)
+            remember(connection, base)
 
     def fingerprint_of(self, signature: str) -> Base | None:
         """The base that a folder of this signature was found to be."""
@@ -116,7 +126,7 @@ class Registry:
 
     def remember_fingerprint(self, signature: str, base: Base) -> None:
         with self._writing() as connection:
-            self._remember(connection, base)
+            remember(connection, base)
             connection.execute(delete(t.fingerprints).where(t.fingerprints.c.signature == signature))
             connection.execute(
                 insert(t.fingerprints).values(signature=signature, fingerprint=base.fingerprint)
@@ -126,25 +136,56 @@ class Registry:
 
     def get(self, ref: str | Ref) -> Version:
         with self._reading() as connection:
-            if connection is None:
-                raise NotFound(f"unknown adapter {str(ref)!r}", EMPTY, code="unknown-adapter")
-            return lookup.find(connection, ref)
+            return self._pair(connection, ref)[1]
 
     def list(self, **filters: Any) -> Versions:
-        """Versions newest first; see `lookup.select_versions` for the filters."""
-        with self._reading() as connection:
-            return [] if connection is None else lookup.select_versions(connection, **filters)
+        """Versions newest first, one an adapter unless `all_versions`: name, domain, base, kind, digest, tags, removed.
 
-    def search(self, text: str, limit: int = 50) -> Versions:
+        `where` is an expression such as "bleu > 30 and base = starter", `sort` a list of fields such as "-bleu,name",
+        `limit` and `after` (a REF) make a page; see `finding.select_versions`. Raises UsageError for what is no
+        expression or no field, NotFound for an `after` that is not there.
+        """
+        return self._select(**filters)
+
+    def listed(self, base: str) -> Briefs:
+        """Every version on a base of this fingerprint, briefly: for lists of thousands."""
         with self._reading() as connection:
-            return [] if connection is None else lookup.search(connection, text, limit)
+            return [] if connection is None else lookup.listed(connection, base)
+
+    def search(self, text: str = "", limit: int | None = 50, **filters: Any) -> Versions:
+        """Every version of which each word of `text` begins a word, newest first; the filters are those of `list`.
+
+        The words are those of its name, aliases, tags, domain, base, kind, method, README.md, and of the suites and
+        metrics it was scored by. No text is an error.
+        """
+        return self._select(**({"all_versions": True} | filters), text=text, limit=limit)
+
+    def near(self, text: str) -> Nearest:
+        """Of the words of a text those that begin no word of any version, each with the nearest word there is."""
+        with self._reading() as connection:
+            return {} if connection is None else words.near(connection, text)
+
+    def measured(
+        self, versions: Sequence[Version], where: str | None = None, sort: str | None = None
+    ) -> Figures:
+        """The metrics and losses that an expression and an order name, and their values for each version."""
+        names = finding.figures(where, sort)
+        with self._reading() as connection:
+            return names, [] if connection is None else finding.measured(connection, versions, names)
+
+    def page(self, base: str, text: str = "", **wanted: Any) -> tuple[int, Versions]:
+        """How many versions on a base match, and a page of them; see `paging.page`."""
+        check_limit(wanted.get("limit"))
+        check_limit(wanted.get("offset"))
+        with self._reading() as connection:
+            return (0, []) if connection is None else paging.page(connection, base, text, **wanted)
 
     def lineage(self, ref: str | Ref) -> Lineage:
         """A version and its ancestors; an ancestor that is gone keeps its name and digest."""
-        version = self.get(ref)
         with self._reading() as connection:
+            version = self._pair(connection, ref)[1]
             assert connection is not None
-            return _lineage(connection, version, version.ref, None)
+            return lineage_of(connection, version, version.ref, None)
 
     def bases(self) -> Bases:
         """Every base that was seen, and how many adapters stand on it."""
@@ -165,88 +206,116 @@ class Registry:
         """The stored file of a version. Raises NotFound for a name it has not, CheckFailed if it is lost."""
         for file in version.files:
             if file.name == name:
-                return self.blobs.open(file.sha256)
+                return self.blobs.open(file.sha256, f"{name} of {version.ref}")
         raise NotFound(f"{version.ref} has no file {name!r}", f"`lftreg show {version.ref}` lists them")
+
+    def weights(self, version: Version) -> Path:
+        """The stored weights, hashed before they are used. Raises CheckFailed where they are lost or have changed."""
+        path = self.file(version, WEIGHTS)
+        if not self.blobs.is_whole(path.name):
+            raise changed(WEIGHTS, version)
+        return path
 
     def read(self, version: Version, name: str) -> bytes:
         return self.file(version, name).read_bytes()
 
     def config(self, version: Version) -> dict[str, Any]:
-        """The adapter's PEFT configuration."""
-        config: dict[str, Any] = json.loads(self.read(version, CONFIG))
-        return config
+        """The adapter's PEFT configuration. Raises CheckFailed where it is not the one that was stored."""
+        return checked_config(self.read(version, CONFIG), version)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """What evaluations found, and what people preferred."""
+        return Scores(self.blobs, self._reading, self._writing, remember)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Who may ask a server."""
+        return Keys(self._reading, self._writing)
 
     # Label
 
     def tag(self, ref: str | Ref, tags: Mapping[str, str | None]) -> Version:
         """Set tags, or take away those given as None."""
-        for key in tags:
-            if not key or len(key) > 128 or not key.isprintable():
-                raise InvalidData(
-                    f"tag {key[:80]!r} is not allowed", "use a short printable key", code="invalid-tag"
-                )
+        labels.check_tags(tags)
         with self._writing() as connection:
-            version = lookup.find(connection, ref)
-            version_id = _id(connection, version)
-            here = t.tags.c.version_id == version_id
-            connection.execute(delete(t.tags).where(here, t.tags.c.key.in_(tags)))
-            rows = [
-                {"version_id": version_id, "key": k, "value": v} for k, v in tags.items() if v is not None
-            ]
-            if rows:
-                connection.execute(insert(t.tags), rows)
-            return lookup.find(connection, Ref(version.name, version.number))
+            return labels.tag(connection, ref, tags)
 
     def alias(self, ref: str | Ref, alias: str) -> Version:
-        """Give a version a name that may move; its former holder loses it, the history keeps both."""
-        check_alias(alias)
+        """Give a version a name that may move; its former holder loses it, the history keeps both.
+
+        Where the version has it already, nothing is written.
+        """
         with self._writing() as connection:
-            version = lookup.find(connection, ref)
-            adapter = self._adapter_id(connection, version.name)
-            key = {"adapter_id": adapter, "alias": alias}
-            _drop_alias(connection, adapter, alias)
-            connection.execute(insert(t.aliases).values(**key, version_id=_id(connection, version)))
-            connection.execute(insert(t.alias_moves).values(**key, number=version.number, at=now()))
-            return lookup.find(connection, Ref(version.name, version.number))
+            return labels.alias(connection, ref, alias)
 
     def unalias(self, name: str, alias: str) -> None:
         with self._writing() as connection:
-            lookup.find(connection, Ref(name, alias=alias), removed=True)
-            adapter = self._adapter_id(connection, name)
-            _drop_alias(connection, adapter, alias)
-            connection.execute(
-                insert(t.alias_moves).values(adapter_id=adapter, alias=alias, number=None, at=now())
-            )
+            labels.unalias(connection, name, alias)
 
     def alias_history(self, name: str, alias: str | None = None) -> Moves:
         """Moves of an adapter's aliases, oldest first."""
-        query = (
-            select(t.alias_moves)
-            .join(t.adapters, t.adapters.c.id == t.alias_moves.c.adapter_id)
-            .where(t.adapters.c.name == name)
-            .order_by(t.alias_moves.c.id)
-        )
-        if alias is not None:
-            query = query.where(t.alias_moves.c.alias == alias)
         with self._reading() as connection:
-            rows = [] if connection is None else connection.execute(query).all()
-        from datetime import UTC
+            return [] if connection is None else labels.history(connection, name, alias)
 
-        return [AliasMove(name, r.alias, r.number, r.at.replace(tzinfo=UTC)) for r in rows]
+    def log(self, **wanted: Any) -> Entries:
+        """Who did what and when, the newest first; see `log.read` for the filters."""
+        check_limit(wanted.get("limit"))
+        with self._reading() as connection:
+            return [] if connection is None else log.read(connection, **wanted)
+
+    def note(self, version: Version, action: str, **details: Any) -> None:
+        """Write down what was done with a version elsewhere, such as that it was pushed."""
+        with self._writing() as connection:
+            log.write(connection, action, version.name, version.number, version.digest, **details)
 
     # Keep
 
     def remove(self, ref: str | Ref) -> Versions:
         """Put a version in the bin; a bare name means all of its versions. `restore` brings them back."""
-        return self._mark(ref, removed=False)
+        with self._writing() as connection:
+            return bin.mark(connection, ref, removed=False)
 
     def restore(self, ref: str | Ref) -> Versions:
-        return self._mark(ref, removed=True)
+        with self._writing() as connection:
+            return bin.mark(connection, ref, removed=True)
+
+    def gc(
+        self, keep_days: float = 30, dry_run: bool = False, listen: garbage.Listener = garbage.silent
+    ) -> Garbage:
+        """Delete what nobody needed for `keep_days`, and tell what; or, in a `dry_run`, only tell.
+
+        Versions that were in the bin for so long are purged, with the scores of content that no version has any
+        more; their numbers never come again, and what was made of them keeps their refs and digests. Then go the
+        files that no row names, what killed processes left, and exports of content that is gone. Others may write
+        meanwhile. Raises CheckFailed where there are files and no database.
+        """
+        collector = garbage.Collector(self.home, self.blobs, self._reading, self._writing)
+        return collector.find(keep_days) if dry_run else collector.collect(keep_days, listen)
+
+    def stats(self) -> Stats:
+        """How much there is: versions, scores, runs, and bytes named, shared and stored."""
+        with self._reading() as connection:
+            return measure(connection, self.home, self.blobs)
 
     def verify(self, ref: str | Ref | None = None) -> Problems:
-        """What is wrong with a version, or with all of them: files, digests, configurations."""
-        versions = [self.get(ref)] if ref is not None else self.list(all_versions=True)
-        return [problem for version in versions for problem in self._problems(version)]
+        """What is wrong with a version, or with everything; see `inspect`."""
+        return list(self.inspect(ref).problems)
+
+    def inspect(
+        self, ref: str | Ref | None = None, *, repair: bool = False, listen: hashing.Listener = hashing.silent
+    ) -> Verified:
+        """Hash the files of a version and the items of its scores, or all there are, and check what refers to them.
+
+        Of everything, versions in the bin too, rows are held to what they refer to and to what was made of them;
+        `repair` makes that anew. Damaged files are set apart in `quarantine`, versions that need them are marked, and
+        marks of what is whole again are taken away; a registry that cannot be written to is only told about.
+        """
+        ids = None
+        if ref is not None:
+            with self._reading() as connection:
+                ids = [self._pair(connection, ref)[0]]
+        return self._inspector.inspect(ids, repair=repair, listen=listen)
 
     def schema(self) -> tuple[str | None, str]:
         """The schema the database has, and the one this lftreg writes."""
@@ -256,201 +325,50 @@ class Registry:
             return upkeep.current(connection), t.HEAD
 
     def upgrade(self) -> None:
+        """Make the database, or bring an older one up to date; `migrated` says what was done."""
+        with self._reading() as connection:
+            if connection is not None:
+                return
         self._prepare()
 
     def backup(self, target: Path) -> Path:
-        """A consistent copy of the database, taken while others go on writing."""
-        if not self._exists():
-            raise NotFound(f"there is no database at {self.home.database}", "nothing to back up yet")
-        with db.told(), sqlite3.connect(self.home.database) as source, sqlite3.connect(target) as copy:
-            source.backup(copy)
+        """A consistent copy of the database as a file of SQLite, taken while others go on writing."""
+        self._must_exist("nothing to back up yet")
+        copying.backup(self._engine, target)
         return target
+
+    def copy_to(self, url: str) -> dict[str, int]:
+        """Copy the database into an empty one, all or nothing. Returns how many rows each table has.
+
+        The adapters' files are not copied. Raises UsageError for a target that holds anything.
+        """
+        self._must_exist("nothing to copy yet")
+        with self._reading():
+            pass  # an older schema is moved up first
+        return copying.copy_to(self._engine, url)
 
     # Within
 
+    def _must_exist(self, hint: str) -> None:
+        if self.schema()[0] is None:
+            where = db.file_of(self._engine.url) or without_password(self.url)
+            raise NotFound(f"there is no database at {where}", hint)
+
     @cached_property
-    def _engine(self) -> Engine:
-        return db.make_engine(self.url)
+    def _inspector(self) -> Inspector:
+        return Inspector(self.blobs, self._reading, self._writing)
 
-    def _exists(self) -> bool:
-        return self._engine.dialect.name != "sqlite" or self.home.database.exists()
+    def _pair(self, connection: Connection | None, ref: str | Ref) -> tuple[int, Version]:
+        """The version of a REF and the id of its row."""
+        if connection is None:
+            check(connection, self.blobs)
+            raise NotFound(f"unknown adapter {str(ref)!r}", EMPTY, code="unknown-adapter")
+        return lookup.find_pair(connection, ref)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection | None]:
-        """A read transaction, or None where nothing was ever written."""
-        if not self._exists():
-            yield None
-            return
-        with db.reading(self._engine) as connection:
-            if not self._ready:
-                found = upkeep.current(connection)
-                upkeep.refuse_newer(found)
-                self._ready = found == t.HEAD
-            if self._ready:
-                yield connection
-                return
-        self._prepare()
-        with db.reading(self._engine) as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        if not self._ready:
-            self._prepare()
-        with db.writing(self._engine) as connection:
-            yield connection
-
-    def _prepare(self) -> None:
-        """Make the home and its database, or bring an older one up to date."""
-        if self._engine.dialect.name == "sqlite":
-            try:
-                self.home.database.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageError(
-                    f"{self.home.root} cannot be made: {error.strerror}", "choose another --home"
-                ) from error
-        with db.told():
-            upkeep.upgrade(self._engine)
-        self._ready = True
-
-    def _stored(self, name: str, content: Path | Blob | bytes, attachment: bool = False) -> File:
-        if isinstance(content, Blob):
-            return File(name, content.sha256, content.size, attachment)
-        put = self.blobs.put_file(content) if isinstance(content, Path) else self.blobs.put_bytes(content)
-        return File(name, *put, attachment)
-
-    def _remember(self, connection: Connection, base: Base) -> None:
-        known = connection.scalar(select(t.bases.c.id).where(t.bases.c.fingerprint == base.fingerprint))
-        if known is None:
-            connection.execute(
-                insert(t.bases).values(
-                    fingerprint=base.fingerprint,
-                    id=base.id,
-                    model_type=base.model_type,
-                    parameters=base.parameters,
-                )
-            )
-
-    def _adapter_id(self, connection: Connection, name: str) -> int:
-        found: int | None = connection.scalar(select(t.adapters.c.id).where(t.adapters.c.name == name))
-        if found is None:
-            key = connection.execute(insert(t.adapters).values(name=name)).inserted_primary_key
-            assert key is not None
-            found = int(key[0])
-        return found
-
-    def _insert_details(self, connection: Connection, version_id: int, draft: Draft, stored: Files) -> None:
-        own = {"version_id": version_id}
-        connection.execute(
-            insert(t.files),
-            [
-                own | {"name": f.name, "sha256": f.sha256, "size": f.size, "attachment": f.attachment}
-                for f in stored
-            ],
-        )
-        if draft.tags:
-            connection.execute(insert(t.tags), [own | {"key": k, "value": v} for k, v in draft.tags.items()])
-        if draft.run is not None:
-            fields = {c.name: getattr(draft.run, c.name) for c in t.runs.c if c.name != "version_id"}
-            connection.execute(
-                insert(t.runs).values(
-                    own | {k: dict(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
-                )
-            )
-        if draft.recipe is not None:
-            recipe = draft.recipe
-            connection.execute(
-                insert(t.recipes).values(
-                    own
-                    | {
-                        "method": recipe.method,
-                        "options": dict(recipe.options),
-                        "relative_error": recipe.relative_error,
-                    }
-                )
-            )
-            rows = [
-                own | {"position": n, "ref": p.ref, "digest": p.digest, "weight": p.weight}
-                for n, p in enumerate(recipe.parents)
-            ]
-            connection.execute(insert(t.parents), rows)
-
-    def _mark(self, ref: str | Ref, *, removed: bool) -> Versions:
-        wanted = parse_ref(ref) if isinstance(ref, str) else ref
-        with self._writing() as connection:
-            version = lookup.find(connection, wanted, removed=True)
-            here = [t.versions.c.adapter_id == self._adapter_id(connection, version.name)]
-            here.append(
-                t.versions.c.removed_at.is_not(None) if removed else t.versions.c.removed_at.is_(None)
-            )
-            if wanted != Ref(wanted.name):
-                here.append(t.versions.c.number == version.number)
-            ids = connection.scalars(select(t.versions.c.id).where(*here)).all()
-            if not ids:
-                what = "nothing of {} to restore" if removed else "{} is removed already"
-                raise NotFound(
-                    what.format(wanted), "`lftreg list --removed` shows the bin", code="unknown-version"
-                )
-            connection.execute(
-                update(t.versions)
-                .where(t.versions.c.id.in_(ids))
-                .values(removed_at=None if removed else now())
-            )
-            return fetch(connection, SELECT.where(t.versions.c.id.in_(ids)).order_by(t.versions.c.number))
-
-    def _problems(self, version: Version) -> Iterator[Problem]:
-        whole = True
-        for file in version.files:
-            path = self.blobs.path(file.sha256)
-            if not path.is_file():
-                whole = False
-                yield Problem(version.ref, "missing-file", f"{file.name} is missing")
-            elif path.stat().st_size != file.size or not self.blobs.is_whole(file.sha256):
-                whole = False
-                yield Problem(version.ref, "changed-file", f"{file.name} is not what was stored")
-        if whole:
-            weights = next(f for f in version.files if f.name == WEIGHTS)
-            if digest_of(weights.sha256, self.config(version)) != version.digest:
-                yield Problem(version.ref, "digest", "the digest does not fit the files")
-
-
-def _id(connection: Connection, version: Version) -> int:
-    query = (
-        select(t.versions.c.id)
-        .join(t.adapters, t.adapters.c.id == t.versions.c.adapter_id)
-        .where(t.adapters.c.name == version.name, t.versions.c.number == version.number)
-    )
-    found: int = connection.execute(query).scalar_one()
-    return found
-
-
-def _drop_alias(connection: Connection, adapter: int, alias: str) -> None:
-    connection.execute(delete(t.aliases).where(t.aliases.c.adapter_id == adapter, t.aliases.c.alias == alias))
-
-
-def _lineage(
-    connection: Connection, version: Version | None, ref: str, weight: float | None, digest: str = ""
-) -> Lineage:
-    if version is None:
-        return Lineage(None, ref, digest, weight)
-    made_of = version.recipe.parents if version.recipe else ()
-    if version.run is not None and version.run.parent is not None:
-        made_of = (version.run.parent,)
-    parents = [
-        _lineage(
-            connection,
-            _older(connection, version, p.digest),
-            p.ref,
-            p.weight if version.recipe else None,
-            p.digest,
-        )
-        for p in made_of
-    ]
-    return Lineage(version, ref, version.digest, weight, tuple(parents))
-
-
-def _older(connection: Connection, child: Version, digest: str) -> Version | None:
-    """A version of this content made before `child`: equal content may have been made again since."""
-    query = SELECT.where(t.versions.c.digest == digest, t.versions.c.id < _id(connection, child))
-    found = fetch(connection, query.order_by(t.versions.c.id.desc()).limit(1))
-    return found[0] if found else None
+    def _select(self, **filters: Any) -> Versions:
+        check_limit(filters.get("limit"))
+        with self._reading() as connection:
+            if connection is not None:
+                return finding.select_versions(connection, **filters)
+        finding.figures(filters.get("where"), filters.get("sort"))  # what cannot be read is said in any case
+        return []

@@ -1,145 +1,178 @@
 """The gate: what an adapter from outside must be before anything else sees it.
 
-Nothing is unpickled, imported or resolved because of the data; the configuration is read as strict
-JSON; tensors may only be the factors of the modules that the configuration declares, in the shapes it
-declares, and finite.
+Nothing is unpickled, imported or resolved because of the data. Files are copied first, and the copy is what is checked
+and kept; the configuration is strict JSON of known settings; tensors may only be the factors of the modules that the
+configuration declares, in the shapes that these have on the base, and finite.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from lftreg.errors import InvalidData
-from lftreg.tensors.header import Header, TensorInfo, read_header
+from lftreg.errors import InvalidData, NotFound, StorageError
+from lftreg.tensors.header import Header, TensorInfo
+from lftreg.tensors.private import copy, header_of_handle, opened_regular, read_private, refuse_changed
+from lftreg.tensors.rules import (
+    CLASSIFIER_HEADS,
+    LARGEST_CONFIG,
+    check_settings,
+    check_work,
+    is_classifier,
+    known,
+    rank_of,
+    read_config,
+    refuse,
+)
+from lftreg.tensors.shapes import Shapes
 
-LARGEST_CONFIG = 1_000_000  # bytes
-LARGEST_RANK = 4096
-CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-# Settings that run code, reach for files, or change more than the declared modules.
-FORBIDDEN = (
-    "auto_mapping", "megatron_config", "layer_replication", "target_parameters",
-    "exclude_modules", "layers_pattern", "layers_to_transform",
-)  # fmt: skip
-# A classifier brings its own head, which most bases lack; by these names, and by no other.
-CLASSIFIER_HEADS = ("classifier", "score", "classification_head", "pooler")
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PICKLES = ("adapter_model.bin", "adapter_model.pt", "pytorch_model.bin")
+CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".sh", ".pth")
+MOST_ENTRIES = 10_000  # names in a folder that are looked at
 _HEAD = re.compile(
     rf"base_model\.model\.(\w+\.)?(?P<head>{'|'.join(CLASSIFIER_HEADS)})(\.\w+)?\.(weight|bias)"
 )
 _KEY = re.compile(
-    r"base_model\.model\.(?P<module>[\w.]+)\."
+    r"base_model\.model\.(?P<module>\w+(?:\.\w+)*)\."
     r"(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B|lora_magnitude_vector(\.weight)?)"
 )
-_PLAIN_PATTERN = re.compile(r"\^?[\w.\\]+")
+_SIDES = (("lora_A.weight", "lora_B.weight"), ("lora_embedding_A", "lora_embedding_B"))
+# PEFT's own places within a module, those of the base among them.
+_INNER = frozenset({"original_module", "modules_to_save", "base_layer"})
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An adapter that may come in: its weights, and its configuration, with modules by their names."""
+    """An adapter that may come in: its weights, their sha256 and size, and its configuration, with modules by name."""
 
     weights: Path
     config: Mapping[str, Any]
+    sha256: str
+    size: int
 
 
-def check_adapter(weights: Path, config: Path) -> Checked:
-    """Check two files of a PEFT adapter. Raises InvalidData with a code of its own for each fault."""
-    settings = read_config(config)
-    _check_settings(settings)
-    header = read_header(weights)
-    modules = _modules(header.tensors, settings)
-    if is_classifier(settings):
-        _check_labels(header, settings)
-    if not modules:
-        _refuse("the adapter holds no factors", "no-factors")
-    for module, parts in modules.items():
-        _check_module(module, parts, settings)
-    _check_finite(weights, header.tensors)
-    if isinstance(
-        settings["target_modules"], str
-    ):  # a stranger's pattern is never run: its matches are known
-        settings = settings | {"target_modules": sorted(modules)}
-    return Checked(weights, settings)
+def admit(folder: Path, scratch: Path, shapes: Shapes | None = None) -> Checked:
+    """Take an adapter of somebody else's through the gate: a copy of it in `scratch` is checked, and given back.
+
+    `folder` is one as PEFT writes it. `shapes` are those of the base it is for; without them factors are held to one
+    another only. Raises InvalidData with a code for each fault, NotFound where there is no adapter.
+    """
+    settings = settings_of(folder)
+    return admit_file(folder / WEIGHTS, settings, scratch / WEIGHTS, shapes)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A configuration as strict JSON: UTF-8, no NaN, no name twice, no bottomless nesting."""
-    if path.stat().st_size > LARGEST_CONFIG:
-        _refuse("adapter_config.json is too large", "config-size")
-    try:
-        settings = json.loads(
-            path.read_bytes().decode("utf-8"), object_pairs_hook=_unique, parse_constant=_not_a_number
-        )
-    except (ValueError, RecursionError) as error:
-        _refuse(f"adapter_config.json is not strict JSON ({error})", "config-json")
-    if not isinstance(settings, dict):
-        _refuse("adapter_config.json is no object", "config-json")
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The configuration of an adapter in a folder, held to the rules, before anything is known of its base."""
+    _check_neighbours(folder)
+    settings = read_config(read_private(folder / CONFIG, LARGEST_CONFIG, "config-size"), CONFIG)
+    check_settings(settings)
     return settings
 
 
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    if str(settings.get("peft_type", "")).upper() != "LORA":
-        _refuse(f"the adapter is of kind {settings.get('peft_type')!r}, not LORA", "peft-type")
-    rank, alpha = settings.get("r"), settings.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= LARGEST_RANK:
-        _refuse(f"rank {rank!r:.40} is not from 1 to {LARGEST_RANK}", "rank")
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha) or not 0 < abs(alpha) <= 1e6:
-        _refuse(f"alpha {alpha!r:.40} is no usable number", "alpha")
-    targets = settings.get("target_modules")
-    if not (
-        isinstance(targets, str)
-        or (isinstance(targets, list) and targets and all(isinstance(t, str) for t in targets))
-    ):
-        _refuse("target_modules is no list of names", "targets")
-    for name in FORBIDDEN:
-        if settings.get(name) not in (None, [], {}, False):
-            _refuse(f"{name} is set, which lftreg does not take from strangers", name.replace("_", "-"))
-    if settings.get("modules_to_save") and not is_classifier(settings):
-        _refuse("modules_to_save is set, which lftreg does not take from strangers", "modules-to-save")
-    begun = str(settings.get("init_lora_weights", "")).lower()
-    if begun.startswith(CHANGES_BASE):
-        _refuse(f"the adapter began as {begun}, which changes the base under it", "changes-base")
-    for name in ("rank_pattern", "alpha_pattern"):
-        patterns = settings.get(name) or {}
-        if not isinstance(patterns, dict) or not all(_PLAIN_PATTERN.fullmatch(key) for key in patterns):
-            _refuse(f"{name} holds more than plain names", name.replace("_", "-"))
-        for value in patterns.values():
-            whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_RANK
-            number = isinstance(value, int | float) and math.isfinite(value) and 0 < abs(value) <= 1e6
-            if not (whole if name == "rank_pattern" else number):
-                _refuse(f"{name} gives {value!r:.40}, which is no usable number", name.replace("_", "-"))
+def admit_file(
+    weights: Path, settings: Mapping[str, Any], target: Path | None, shapes: Shapes | None = None
+) -> Checked:
+    """Check weights against settings that `check_settings` has let pass, and copy them to `target`, if one is given."""
+    with opened_regular(weights) as (handle, seen):
+        header = header_of_handle(handle, seen.st_size, weights)
+        modules = _check_tensors(header, settings, shapes)
+        sha256 = copy(handle, seen, weights, target, header.tensors)
+    if target is not None:  # the header that was checked is that of the copy
+        with opened_regular(target) as (handle, kept):
+            if header_of_handle(handle, kept.st_size, target) != header:
+                refuse_changed(weights)
+    if isinstance(
+        settings["target_modules"], str
+    ):  # a stranger's pattern is never run: its matches are known
+        settings = {**settings, "target_modules": sorted(modules)}
+    return Checked(target or weights, known(settings), sha256, seen.st_size)
 
 
-def is_classifier(settings: Mapping[str, Any]) -> bool:
-    """Whether a configuration is that of a classifier whose head alone is kept beside its factors."""
-    saved = settings.get("modules_to_save")
-    heads = isinstance(saved, list) and bool(saved) and all(name in CLASSIFIER_HEADS for name in saved)
-    return heads and settings.get("task_type") == "SEQ_CLS"
+def check_adapter(weights: Path, config: Path, shapes: Shapes | None = None) -> Checked:
+    """Check two files where they lie: for those that nobody else can write to. Raises what `admit` raises."""
+    settings = read_config(read_private(config, LARGEST_CONFIG, "config-size"), config.name)
+    check_settings(settings)
+    return admit_file(weights, settings, None, shapes)
 
 
 def is_head(key: str, settings: Mapping[str, Any]) -> bool:
     """Whether a tensor of a file belongs to a head that the configuration of a classifier declares."""
     found = _HEAD.fullmatch(key)
-    inner = {
-        "original_module",
-        "modules_to_save",
-        "base_layer",
-    }  # PEFT's own places, those of the base among them
-    if found is None or not is_classifier(settings) or inner & set(key.split(".")):
+    if found is None or not is_classifier(settings) or _INNER & set(key.split(".")):
         return False
     return found["head"] in settings["modules_to_save"]
 
 
-def _check_labels(header: Header, settings: Mapping[str, Any]) -> None:
+def _check_neighbours(folder: Path) -> None:
+    """Refuse pickles and code beside an adapter: whoever uses the folder otherwise would run them."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry, _ in zip(entries, range(MOST_ENTRIES + 1), strict=False)]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(
+            f"there is no folder {folder}", "give the folder that holds adapter_config.json"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be read: {error.strerror}", "check its permissions") from error
+    if len(names) > MOST_ENTRIES:
+        raise InvalidData(
+            f"{folder.name!r:.120} holds more than {MOST_ENTRIES:,} files, too many to look through",
+            "copy the adapter's two files into a folder of their own",
+            code="too-many-files",
+        )
+    pickled = next((name for name in PICKLES if name in names), None)
+    if pickled is not None:
+        beside = WEIGHTS in names
+        raise InvalidData(
+            f"{pickled} is a pickle, which can run code when it is opened",
+            f"remove it if you trust {WEIGHTS}, which says the same"
+            if beside
+            else "save the adapter again with safe_serialization; only safetensors comes in",
+            code="pickle-beside" if beside else "pickle",
+        )
+    code = next((name for name in sorted(names) if name.lower().endswith(CODE)), None)
+    if code is not None:
+        raise InvalidData(
+            f"{code!r:.120} is code, and an adapter has none", "remove it if you trust the rest", code="code"
+        )
+
+
+def _check_tensors(header: Header, settings: Mapping[str, Any], shapes: Shapes | None) -> set[str]:
+    """The modules that a file adapts, each of them declared, whole and of the right shape."""
+    modules = _modules(header.tensors, settings)
+    if is_classifier(settings):
+        _check_labels(header, settings, shapes)
+    if not modules:
+        refuse("the adapter holds no factors", "no-factors")
+    check_work(settings, len(modules))
+    targets = _targets(settings)
+    for module, parts in modules.items():
+        if targets is not None and not _is_target(module, targets):
+            refuse(f"the file adapts {module:.120}, which target_modules does not name", "undeclared-module")
+        _check_module(module, parts, settings)
+        if shapes is not None:
+            _check_shape(module, parts, shapes)
+    if shapes is not None:
+        _check_whole(set(modules), targets, shapes)
+    return set(modules)
+
+
+def _check_labels(header: Header, settings: Mapping[str, Any], shapes: Shapes | None) -> None:
     """A classifier has a head, and where its file names labels, one for each of the head's rows."""
-    rows = [info.shape[0] for key, info in header.tensors.items() if is_head(key, settings) and info.shape]
+    heads = {key: info.shape for key, info in header.tensors.items() if is_head(key, settings) and info.shape}
+    rows = [shape[0] for shape in heads.values()]
     if not rows:
-        _refuse("the adapter is a classifier and brings no head", "half-missing")
+        refuse("the adapter is a classifier and brings no head", "half-missing")
+    for key, shape in heads.items():
+        if len(shape) > 2 or (shapes is not None and len(shape) == 2 and shape[1] not in shapes.widths):
+            refuse(f"{key:.120} has shape {shape}, which fits no layer of the base", "head-shape")
     if "labels" not in header.metadata:
         return
     try:
@@ -148,7 +181,7 @@ def _check_labels(header: Header, settings: Mapping[str, Any]) -> None:
         labels = None
     words = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
     if not words or len(set(labels)) != len(labels) or len(labels) not in rows:
-        _refuse("the adapter names labels that are not those of its head", "labels")
+        refuse("the adapter names labels that are not those of its head", "labels")
 
 
 def _modules(
@@ -159,69 +192,82 @@ def _modules(
         if is_head(key, settings):
             continue
         found = _KEY.fullmatch(key)
-        if found is None:
-            _refuse(f"the file holds {key!r:.120}, which is no factor of a LoRA", "foreign-tensor")
-        modules[found["module"]][found["part"]] = info
+        parts = key.split(".")
+        if found is not None and not _INNER & set(parts):
+            modules[found["module"]][found["part"]] = info
+        elif "base_layer" in parts:
+            refuse(f"the file holds {key!r:.120}, a weight of the base under an adapter", "base-layer")
+        elif key.startswith("base_model.model.") and not any(part.startswith("lora_") for part in parts):
+            refuse(f"the file holds {key!r:.120}, a weight of the base itself", "base-key")
+        else:
+            refuse(f"the file holds {key!r:.120}, which is no factor of a LoRA", "foreign-tensor")
     return modules
 
 
 def _check_module(module: str, parts: Mapping[str, TensorInfo], settings: Mapping[str, Any]) -> None:
-    targets = settings["target_modules"]
-    if isinstance(targets, list) and not any(module == t or module.endswith("." + t) for t in targets):
-        _refuse(f"the file adapts {module}, which target_modules does not name", "undeclared-module")
-    sides = [("lora_A.weight", "lora_B.weight"), ("lora_embedding_A", "lora_embedding_B")]
-    pair = next((pair for pair in sides if set(pair) <= set(parts)), None)
+    pair = next((pair for pair in _SIDES if set(pair) <= set(parts)), None)
     if pair is None:
-        _refuse(f"{module} lacks one of its factors", "half-missing")
+        refuse(f"{module:.120} lacks one of its factors", "half-missing")
+    if len(set(parts) & {name for side in _SIDES for name in side}) > 2:
+        refuse(f"{module:.120} has the factors of two kinds of layer", "foreign-tensor")
     if "lora_B.bias" in parts and not settings.get("lora_bias"):
-        _refuse(f"{module} brings a bias that the configuration does not declare", "foreign-tensor")
+        refuse(f"{module:.120} brings a bias that the configuration does not declare", "foreign-tensor")
     if any(part.startswith("lora_magnitude") for part in parts) and not settings.get("use_dora"):
-        _refuse(f"{module} brings magnitudes, and the adapter is no DoRA", "foreign-tensor")
-    rank = _rank_of(module, settings)
+        refuse(f"{module:.120} brings magnitudes, and the adapter is no DoRA", "foreign-tensor")
+    rank = rank_of(module, settings)
     a, b = (parts[name].shape for name in pair)
-    if not a or len(b) < 2 or a[0] != rank or b[1] != rank:
-        _refuse(f"{module} has factors of shapes {a} and {b}; its rank should be {rank}", "rank-mismatch")
+    if len(a) < 2 or len(b) < 2 or a[0] != b[1]:
+        refuse(
+            f"{module:.120} has factors of shapes {a} and {b}, which do not fit each other", "rank-mismatch"
+        )
+    if a[0] != rank:
+        refuse(f"{module:.120} has factors of rank {a[0]}; its configuration says {rank}", "other-rank")
 
 
-def _rank_of(module: str, settings: Mapping[str, Any]) -> int:
-    for pattern, rank in (settings.get("rank_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            return int(rank)
-    return int(settings["r"])
+def _targets(settings: Mapping[str, Any]) -> frozenset[str] | None:
+    """The names that a configuration targets; None where it has a pattern, which is not run."""
+    named = settings["target_modules"]
+    return frozenset(named) if isinstance(named, list) else None
 
 
-def _check_finite(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
-    """No tensor may hold a NaN or an infinity: one of them spoils every answer of the base."""
-    import numpy as np
-
-    exponents = {"F32": (np.uint32, 0x7F800000), "BF16": (np.uint16, 0x7F80), "F16": (np.uint16, 0x7C00)}
-    with path.open("rb") as file:
-        for name, info in tensors.items():
-            if info.dtype not in exponents:
-                _refuse(f"{name} is of type {info.dtype}; factors are F32, BF16 or F16", "dtype")
-            kind, exponent = exponents[info.dtype]
-            file.seek(info.start)
-            left = info.stop - info.start
-            while left:
-                chunk = file.read(min(left, 1 << 24))
-                left -= len(chunk)
-                bits = np.frombuffer(chunk, dtype=kind)
-                if ((bits & exponent) == exponent).any():
-                    _refuse(f"{name} holds a NaN or an infinity", "not-finite")
+def _is_target(module: str, targets: frozenset[str]) -> bool:
+    """Whether a module, or any end of its path, is named; strangers may name thousands."""
+    parts = module.split(".")
+    return any(".".join(parts[at:]) in targets for at in range(len(parts)))
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name stands twice")
-    return fields
+def _check_shape(module: str, parts: Mapping[str, TensorInfo], shapes: Shapes) -> None:
+    """Hold the factors of a module to the weight that they are added to."""
+    weight = shapes.find(module)
+    if weight is None:
+        refuse(f"the file adapts {module:.120}, which the base has not", "no-such-layer")
+    if "lora_embedding_A" in parts:
+        rows, wide = parts["lora_embedding_A"].shape[1], parts["lora_embedding_B"].shape[0]
+        fits = weight == (rows, wide) and all(len(parts[name].shape) == 2 for name in _SIDES[1])
+    else:
+        a, b = parts["lora_A.weight"].shape, parts["lora_B.weight"].shape
+        # Conv1D of GPT-2, a linear layer, keeps its weight transposed.
+        fits = (b[0], *a[1:]) == weight or (shapes.transposed and (*a[1:], b[0]) == weight)
+        fits = fits and len(b) == len(a) and set(b[2:]) <= {1}
+        wide = b[0]
+    if not fits:
+        refuse(
+            f"{module:.120} has weights of shape {weight} on the base, and factors for another: "
+            f"{', '.join(str(info.shape) for info in parts.values()):.200}",
+            "other-shape",
+        )
+    for part, info in parts.items():
+        if part not in _SIDES[0] + _SIDES[1] and (info.count != wide or max(info.shape, default=1) != wide):
+            refuse(f"{part} of {module:.120} has shape {info.shape}", "other-shape")
 
 
-def _not_a_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
-
-
-def _refuse(message: str, code: str) -> NoReturn:
-    raise InvalidData(
-        message, "nothing was registered; ask its author for a plain LoRA in safetensors", code=code
-    )
+def _check_whole(modules: set[str], targets: frozenset[str] | None, shapes: Shapes) -> None:
+    """PEFT adapts every module that a target names: of those that a file leaves out it makes fresh ones."""
+    if targets is None:
+        return
+    lacking = {name for name in shapes.siblings(modules) if _is_target(name, targets)} - modules
+    if lacking and (lacking := shapes.truly(lacking)):
+        refuse(
+            f"the file lacks factors for {len(lacking):,} modules that its targets name: {min(lacking):.120} is one",
+            "layers-missing",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lftreg.training.events import Event, Resumed, Saved, Shrunk, Stepped, Stopping, Validated, Warned
 from lftreg.training.plan import Plan, make_plan
-from lftreg.training.run import run_plan, train
+from lftreg.training.run import Wanted, run_plan, run_plans, train
 from lftreg.training.runs import RunFolder, Runs
 from lftreg.training.settings import Settings
 
@@ -20,8 +20,10 @@ __all__ = [
     "Stepped",
     "Stopping",
     "Validated",
+    "Wanted",
     "Warned",
     "make_plan",
     "run_plan",
+    "run_plans",
     "train",
 ]

@@ -11,13 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lftreg.errors import InvalidData, StorageError
+from lftreg.errors import STORAGE_CODES, InvalidData, LftregError, StorageError
+from lftreg.models.saving import save_tensors
 from lftreg.outputs import sync_folder
+from lftreg.tensors import Header
+from lftreg.tensors.private import header_of_handle, opened_regular
 from lftreg.training.learner import Learner
 from lftreg.training.state import State
 
@@ -28,7 +33,9 @@ if TYPE_CHECKING:
 
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 EVERY = 20.0  # seconds between checkpoints, at least
-LARGEST_HEADER = 100_000_000  # bytes; a safetensors file allows no more
+# What a checkpoint holds; the rest of a name is told by the learner, which knows its own.
+_NAMES = re.compile(r"(best|factor|optimizer|random)\.[\w.]+")
+_DTYPES = ("F32", "F16", "BF16", "F64", "U8", "I64")
 DEAREST = 20.0  # so many times what a save takes has to pass before the next
 
 
@@ -39,9 +46,11 @@ class Keeper:
     twentieth of the time.
     """
 
-    def __init__(self, folder: Path, every: int | None = None) -> None:
+    def __init__(self, folder: Path, every: int | None = None, many: int = 1) -> None:
+        """`many` runs share the machine, and all of them save."""
         self.folder = folder
         self.every = every
+        self.many = many
         self._saved_at = time.monotonic()
         self._took = 0.0
 
@@ -49,7 +58,7 @@ class Keeper:
         """Whether it is time for another checkpoint."""
         if self.every is not None:
             return step % self.every == 0
-        return time.monotonic() - self._saved_at > max(EVERY, DEAREST * self._took)
+        return time.monotonic() - self._saved_at > max(EVERY, DEAREST * self._took * self.many)
 
     def save(self, learner: Learner, state: State, best: Mapping[str, torch.Tensor]) -> None:
         """Write a checkpoint of this moment. Only the first process writes; the others hand in their generators."""
@@ -86,27 +95,25 @@ class Keeper:
         return None
 
     def _write(self, tensors: Tensors, state: State) -> None:
-        from safetensors.torch import save_file
-
         place, scratch = self.folder / NEWEST, self.folder / f".{NEWEST}.{os.getpid()}"
         whole = {name: tensor.contiguous() for name, tensor in sorted(tensors.items())}
         metadata = {"state": json.dumps(state.as_dict()), "sha256": _digest(whole)}
         try:
-            save_file(whole, scratch, metadata=metadata)
+            save_tensors(whole, scratch, metadata)
             with scratch.open("r+b") as file:
                 os.fsync(file.fileno())
             if place.exists():
                 place.replace(self.folder / BEFORE)
             scratch.replace(place)
             sync_folder(self.folder)
-        except Exception as error:
-            scratch.unlink(missing_ok=True)
-            if isinstance(error, OSError) or "No space" in str(error) or "I/O error" in str(error):
-                raise StorageError(
-                    f"no checkpoint can be saved in {self.folder}: {error}",
-                    "free some space, then `lftreg train --resume`",
-                ) from error
-            raise
+        except OSError as error:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise StorageError(
+                f"no checkpoint can be saved in {self.folder}: {error.strerror or error}",
+                "free some space, then `lftreg train --resume`",
+                code=STORAGE_CODES.get(error.errno or 0),
+            ) from error
 
     def _load(self, learner: Learner, tensors: Tensors, state: State) -> None:
         import torch
@@ -126,20 +133,23 @@ class Keeper:
         process = learner.accelerator.process_index
         mine = sorted(_under(tensors, f"random.{process}.").items())
         if mine:
-            learner.set_random_state([tensor for _, tensor in mine])
+            learner.subject.set_random_state([tensor for _, tensor in mine])
         learner.micro = state.micro
-        if state.checkpointing and not learner.checkpointing:
-            learner.checkpoint_gradients()
+        if state.checkpointing and not learner.subject.checkpointing:
+            learner.subject.checkpoint_gradients()
 
 
 def step_of(path: Path) -> int | None:
     """The step of a checkpoint by its header alone, which costs no torch; None where there is none to read."""
+    state = state_of(path)
+    return None if state is None else state.step
+
+
+def state_of(path: Path) -> State | None:
+    """The whole state of a checkpoint, by its header alone."""
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(size, LARGEST_HEADER)))
-        return int(json.loads(header["__metadata__"]["state"])["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return State.from_dict(json.loads(_header(path).metadata["state"]))
+    except (LftregError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -165,7 +175,7 @@ def _to_optimizer(optimizer: Any, tensors: Tensors) -> None:
 
 def _gathered(learner: Learner) -> Tensors:
     """The generators of every process."""
-    mine = learner.random_state()
+    mine = learner.subject.random_state()
     if learner.accelerator.num_processes == 1:
         every = [mine]
     else:
@@ -184,14 +194,33 @@ def _read(path: Path) -> tuple[Tensors, State] | None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        _header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no mapping
-        if _digest(tensors) != metadata.get("sha256"):
+        if _digest(tensors) != metadata.get("sha256") or not _is_finite(tensors):
             return None
         return tensors, State.from_dict(json.loads(metadata["state"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (SafetensorError, LftregError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _header(path: Path) -> Header:
+    """The header of a checkpoint, under the limits of the gate. Raises InvalidData for what is none of ours."""
+    with opened_regular(path) as (handle, seen):
+        header = header_of_handle(handle, seen.st_size, path, ours=True)
+    for name, info in header.tensors.items():
+        if not _NAMES.fullmatch(name) or info.dtype not in _DTYPES:
+            raise InvalidData(
+                f"{path.name} holds {name!r:.80}, which is no part of a run", code="damaged-checkpoint"
+            )
+    return header
+
+
+def _is_finite(tensors: Tensors) -> bool:
+    """Whether the factors are numbers: a run that lost them stops before it saves."""
+    factors = [tensor for name, tensor in tensors.items() if name.startswith(("best.", "factor."))]
+    return all(bool(tensor.isfinite().all()) for tensor in factors)
 
 
 def _digest(tensors: Tensors) -> str:

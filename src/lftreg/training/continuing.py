@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lftreg.data import read_data, remembered_split
+from lftreg.data.origin import examples_of
 from lftreg.data.splits import chosen_by_hash
-from lftreg.errors import Incompatible, InvalidData, LftregError, NotFound, UsageError
+from lftreg.errors import Incompatible, LftregError, UsageError
 from lftreg.models.tasks import CLASSIFY, Task
-from lftreg.objectives.rows import data_digest
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Domain, Example, Split
-from lftreg.registry import WEIGHTS, Registry, Version
+from lftreg.registry import Registry, Version
 
 SAME = {"rank": "r", "alpha": "lora_alpha"}  # settings that a version has decided, and PEFT's words for them
 
@@ -55,15 +54,16 @@ def find_parent(ref: str, replay: float | None, registry: Registry, host: Host) 
     version = registry.get(ref)
     share = replay or 0.0
     try:
-        old = _examples(version, registry, host)
+        old = examples_of(version, registry, host)
         missing = None
     except LftregError as error:
         if share:
+            error.hint = "put it back, or leave --replay out"
             raise
         old, missing = dict.fromkeys(SPLITS, ()), error.message
     return Parent(
         version,
-        registry.file(version, WEIGHTS),
+        registry.weights(version),
         _settings(registry.config(version)),
         share,
         tuple(example for example in old["train"] if chosen_by_hash(example, share)) if share else (),
@@ -138,32 +138,3 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         **{name: config[key] for name, key in SAME.items()},
         "targets": targets if isinstance(targets, str) else ",".join(sorted(targets)),
     }
-
-
-def _examples(version: Version, registry: Registry, host: Host) -> dict[Split, tuple[Example, ...]]:
-    """The rows that a version was trained on, proven by their digest."""
-    run = version.run
-    if run is None:
-        raise NotFound(f"{version.ref} was not trained here, so its data is unknown", "leave --replay out")
-    source = run.settings.get("source") or {"domain": version.domain}
-    if "data" in source:
-        held_out, _ = remembered_split(registry, version.name)
-        domain = read_data(
-            source["data"], version.name, columns=_columns(source["map"]), remembered=held_out
-        ).domain
-    elif source.get("domain"):
-        domain = host.domain(source["domain"])
-    else:
-        raise NotFound(f"{version.ref} was trained by a program, whose data is unknown", "leave --replay out")
-    examples = {split: tuple(domain.build(split, run.seed)) for split in SPLITS}
-    if data_digest(examples) != run.data_digest:
-        raise InvalidData(
-            f"the data of {version.ref} is not what it was",
-            "put it back, or leave --replay out",
-            code="data-changed",
-        )
-    return examples
-
-
-def _columns(words: Any) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in words)

@@ -11,7 +11,8 @@ class Stepped:
     """After an optimizer step; `loss` in nats a learned token, `tokens` and `seconds` so far.
 
     `memory` is the most that was in use at once so far, in bytes: of the GPU where there is one, else of
-    the process.
+    the process. `norm` is the gradient's, in all parameters together, before it is clipped; None in what an
+    older lftreg wrote.
     """
 
     step: int
@@ -21,16 +22,23 @@ class Stepped:
     tokens: int
     seconds: float
     memory: int = 0
+    norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """After a validation; `best` says whether it is the lowest so far. `accuracy` is a classifier's."""
+    """After a validation; `best` says whether it is the lowest so far. `accuracy` is a classifier's.
+
+    `right` is the share of learned tokens that the adapter puts first, given all that stands before them, and
+    `entropy` how undecided it is there, in nats, as a mean; None where rows are not learned token by token.
+    """
 
     step: int
     loss: float
     best: bool
     accuracy: float | None = None
+    right: float | None = None
+    entropy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

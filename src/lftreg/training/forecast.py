@@ -105,7 +105,7 @@ def _cost(plan: Plan, device: Device, dtype: str, price: float | None, processes
     )  # so many devices, each for so much less time
 
 
-def money(seconds: float, price_per_hour: float | None, processes: int = 1) -> dict[str, Any] | None:
+def money(seconds: float, price_per_hour: float | None, processes: float = 1) -> dict[str, Any] | None:
     """What a run has cost: US dollars, by the price that is given or by that of this machine's GPU; or None."""
     import torch
 

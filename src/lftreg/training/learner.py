@@ -9,16 +9,16 @@ take cannot be tried again, as the others already wait for its part of the base.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lftreg.errors import LftregError
-from lftreg.models.fresh import checkpoint_gradients
-from lftreg.objectives import Objective
+from lftreg.objectives import Judged, Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
+from lftreg.training.alone import Alone
+from lftreg.training.asks import Asking, Judge, Learn, Subject
 from lftreg.training.preflight import check_gradients
 from lftreg.training.processes import shares_base
 from lftreg.training.settings import Settings
@@ -26,8 +26,6 @@ from lftreg.training.stopping import Stop
 
 if TYPE_CHECKING:
     import torch
-
-    Random = list[torch.Tensor]
 
 NAMED = 8  # rows that an error names before it says how many there are
 
@@ -40,34 +38,41 @@ class Stopped(Exception):
     """The wish to stop was heard in the middle of something that can be done again."""
 
 
+class Evaluated(NamedTuple):
+    """What a validation finds: see `lftreg.training.events.Validated`."""
+
+    loss: float
+    accuracy: float | None = None
+    right: float | None = None
+    entropy: float | None = None
+
+
 class Learner:
-    """A model with an adapter, its optimizer, and the rows that it is given at once."""
+    """Parameters that are trained, their optimizer, and how many rows are asked for at once.
 
-    def __init__(self, model: Any, objective: Objective, settings: Settings, accelerator: Any) -> None:
-        import torch
+    Its steps and validations are generators that yield what they ask of the model: see `lftreg.training.asks`.
+    """
 
-        self.model = model
-        self.objective = objective
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        self.subject = subject
         self.settings = settings
-        self.accelerator = accelerator
-        self.micro = -(-settings.batch_size // accelerator.num_processes)
-        self.checkpointing = settings.gradient_checkpointing
+        self.accelerator = subject.accelerator
+        self.micro = -(-settings.batch_size // self.accelerator.num_processes)
         self._proven = False
-        self.shared_out = shares_base(accelerator)
-        self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.shared_out = shares_base(self.accelerator)
+        self.named = subject.named
         self.parameters = list(self.named.values())
-        optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.lr or 0.0, weight_decay=settings.weight_decay
-        )
-        self.judge, self.optimizer = _prepared(_judge_of(model, objective), optimizer, accelerator)
+        self.optimizer = subject.optimizer(settings.lr or 0.0, settings.weight_decay)
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.accelerator.device
-        return device
+        return self.subject.device
 
-    def step(self, group: Sequence[Sequence[Row]], rate: float, tell: Callable[[int, bool], None]) -> float:
-        """One optimizer step over batches of rows; returns their mean loss, in nats a learned token.
+    def step(
+        self, group: Sequence[Sequence[Row]], rate: float, tell: Callable[[int, bool], None]
+    ) -> Asking[tuple[float, float]]:
+        """One optimizer step over batches of rows; gives their mean loss, in nats a learned token, and the
+        norm of the gradient before it is clipped.
 
         Where memory runs out the same step is tried again from the state before it, with fewer rows at once
         and the same sum; `tell` hears of it. Raises OutOfMemory where one row is too much, NotFinite where
@@ -78,99 +83,68 @@ class Learner:
         for options in self.optimizer.param_groups:
             options["lr"] = rate
         while True:
-            random = self.random_state()
+            random = self.subject.random_state()
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self._gradients(group)
+            loss = yield from self._gradients(group)
             if loss is not None:
                 break
             memory.release(self.device)
             self._shrink(group)
-            self.set_random_state(random)
-            tell(self.micro, self.checkpointing)
+            self.subject.set_random_state(random)
+            tell(self.micro, self.subject.checkpointing)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
-            raise NotFinite(*self.blame([row for batch in group for row in batch], loss + norm, "train"))
+            rows = [row for batch in group for row in batch]
+            raise NotFinite(*(yield from self.blame(rows, loss + norm, "train")))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss
+        return loss, norm
 
-    def evaluate(self, rows: Sequence[Row], stop: Stop | None = None) -> tuple[float, float | None]:
-        """Mean loss in nats a learned token, and the share of rows that are right where that means something.
+    def evaluate(self, rows: Sequence[Row], stop: Stop | None = None) -> Asking[Evaluated]:
+        """Mean loss in nats a learned token, and how right and how sure the model is where that means something.
 
         No gradient, no dropout. Memory that runs out halves the rows at once here too. Raises Stopped.
         """
-        self.judge.eval()
-        totals = [0.0, 0.0]
-        counted = False
+        totals = [0.0] * len(Judged._fields)
+        counted = [False] * len(totals)
         at = 2 * self.micro
         for part, weight in self._mine(sorted(rows, key=lambda row: len(row.ids)), at):
             if stop and self.accelerator.num_processes == 1:
                 raise Stopped
-            for loss, right in self._judged(part):
-                totals[0] += loss * weight
-                totals[1] += (right or 0.0) * weight
-                counted = counted or right is not None
-        self.judge.train()
-        loss, right = self._sum(totals)
-        return loss / sum(row.learned for row in rows), right / len(rows) if counted else None
+            for found in (yield from self._judged(part)):
+                for which, figure in enumerate(found):
+                    totals[which] += (figure or 0.0) * weight
+                    counted[which] = counted[which] or figure is not None
+        loss, correct, right, entropy = self._sum(totals)
+        learned = sum(row.learned for row in rows)
+        return Evaluated(
+            loss / learned,
+            correct / len(rows) if counted[1] else None,
+            right / learned if counted[2] else None,
+            entropy / learned if counted[3] else None,
+        )
 
     def agree(self, wish: bool) -> bool:
         """Whether any of the processes wishes so."""
         return self._sum([float(wish)])[0] > 0
 
-    def random_state(self) -> Random:
-        """The generators that dropout and noise draw from: the CPU's, and this process's GPU's."""
-        import torch
-
-        states = [torch.get_rng_state()]
-        if self.device.type == "cuda":
-            states.append(torch.cuda.get_rng_state(self.device))
-        return states
-
-    def set_random_state(self, states: Random) -> None:
-        import torch
-
-        torch.set_rng_state(states[0])
-        if self.device.type == "cuda" and len(states) > 1:
-            torch.cuda.set_rng_state(states[1], self.device)
-
-    def checkpoint_gradients(self) -> None:
-        """Trade time for memory from here on: activations are computed again where they are needed."""
-        checkpoint_gradients(self.model)
-        self.checkpointing = True
-
-    def factors(self) -> dict[str, torch.Tensor]:
-        """A copy of the adapter's tensors, as PEFT names them in a file."""
-        from peft import get_peft_model_state_dict
-
-        state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
-        return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
-
-    def _gradients(self, group: Sequence[Sequence[Row]]) -> float | None:
+    def _gradients(self, group: Sequence[Sequence[Row]]) -> Asking[float | None]:
         """Gradients of the mean loss, added up over all processes; None where memory ran out in one."""
-        import torch
-
         learned = sum(row.learned for batch in group for row in batch)
         total: Any = 0.0
-        ran_out = False
-        try:
-            for batch in group:
-                for part, weight in self._mine(batch, self.micro):
-                    with self._autocast():
-                        loss = self.judge(part)[0] / learned
-                    if not weight:
-                        loss = torch.nan_to_num(loss) * 0.0
-                    loss.backward()  # accelerate would divide it by a number of its own
-                    total = total + loss.detach()
-        except Exception as error:
-            if self.shared_out or not memory.ran_out(error):
-                raise
-            ran_out = True  # the exception holds the step's tensors: it has to go before the next try
+        ran_out = asked = False
+        for part, weight in (one for batch in group for one in self._mine(batch, self.micro)):
+            loss = yield Learn(part, learned, bool(weight))
+            asked = True
+            if loss is None:
+                ran_out = True
+                break
+            total = total + loss
         if self.agree(ran_out):
             return None
-        if not self._proven and any(True for batch in group for _ in self._mine(batch, self.micro)):
-            check_gradients(self.model)
+        if asked and not self._proven:
+            check_gradients(self.named)
             self._proven = True
         if self.accelerator.num_processes == 1:
             return float(total)
@@ -193,8 +167,8 @@ class Learner:
         if self.micro > 1:
             self.micro = -(-self.micro // 2)
             return
-        if not self.checkpointing:
-            self.checkpoint_gradients()
+        if not self.subject.checkpointing:
+            self.subject.checkpoint_gradients()
             return
         longest = max(row.length for batch in group for row in batch)
         raise memory.OutOfMemory(
@@ -202,37 +176,28 @@ class Learner:
             f"--max-length below {longest} leaves it out; --quantize nf4, a smaller base or fewer targets help too",
         )
 
-    def _judged(self, rows: Sequence[Row]) -> Iterator[tuple[float, float | None]]:
-        """The loss of some rows, and how many are right, in as many pieces as memory asks for."""
-        import torch
-
-        try:
-            with torch.no_grad(), self._autocast():
-                loss, right = self.judge(rows)
-                yield float(loss), None if right is None else float(right)
-                return
-        except Exception as error:
-            if self.shared_out or not memory.ran_out(error):
-                raise
-            if len(rows) == 1:
-                raise memory.OutOfMemory(
-                    f"a validation row of {rows[0].length} tokens does not fit into memory",
-                    f"--max-length below {rows[0].length} leaves it out; --quantize nf4 or a smaller base help too",
-                ) from None
+    def _judged(self, rows: Sequence[Row]) -> Asking[list[list[float | None]]]:
+        """The figures of `Judged` on some rows, in as many pieces as memory asks for."""
+        judged = yield Judge(rows)
+        if judged is not None:
+            return [[None if figure is None else float(figure) for figure in judged]]
+        if len(rows) == 1:
+            raise memory.OutOfMemory(
+                f"a validation row of {rows[0].length} tokens does not fit into memory",
+                f"--max-length below {rows[0].length} leaves it out; --quantize nf4 or a smaller base help too",
+            )
         memory.release(self.device)
         half = len(rows) // 2
-        for part in (rows[:half], rows[half:]):
-            yield from self._judged(part)
+        first = yield from self._judged(rows[:half])
+        return first + (yield from self._judged(rows[half:]))
 
-    def blame(self, rows: Sequence[Row], figure: float, split: str) -> tuple[str, str]:
+    def blame(self, rows: Sequence[Row], figure: float, split: str) -> Asking[tuple[str, str]]:
         """Which of some rows give no finite loss, and what to do about it."""
-        import torch
-
         alone = []
-        with torch.no_grad(), self._autocast():
-            for row in rows:
-                if not math.isfinite(float(self.judge([row])[0])):
-                    alone.append(row)
+        for row in rows:
+            judged = yield Judge([row])
+            if judged is not None and not math.isfinite(float(judged.loss)):
+                alone.append(row)
         named = ", ".join(str(row.number) for row in (alone or rows)[:NAMED])
         more = "" if len(alone or rows) <= NAMED else f" and {len(alone or rows) - NAMED} more"
         if 0 < len(alone) < len(rows):
@@ -263,46 +228,12 @@ class Learner:
         told = torch.tensor(figures, dtype=torch.float64, device=self.device)
         return [float(x) for x in self.accelerator.reduce(told, reduction="sum")]
 
-    def _autocast(self) -> Any:
-        """On a GPU a bfloat16 base computes in it, and so do its float32 factors."""
-        import torch
-
-        if self.device.type != "cuda" or self.model.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast("cuda", torch.bfloat16)
-
 
 def loss_of(
     model: Any, objective: Objective, rows: Sequence[Row], settings: Settings, accelerator: Any
 ) -> float | None:
     """Mean loss on some rows, in nats a learned token; None where there are none, or a base is shared out."""
-    if shares_base(accelerator):
-        return None  # a base can be shared out once, and the run is what needs it
-    return Learner(model, objective, settings, accelerator).evaluate(rows)[0] if rows else None
-
-
-def _judge_of(model: Any, objective: Objective) -> Any:
-    """A module that maps rows to their summed loss, so that what wraps models can wrap this."""
-    from torch import nn
-
-    class Judge(nn.Module):
-        _no_split_modules = getattr(model.get_base_model(), "_no_split_modules", None)  # FSDP asks for it
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, rows: Sequence[Row]) -> Any:
-            return (objective.loss_sum(model, rows), None) if self.training else objective.judged(model, rows)
-
-    return Judge()
-
-
-def _prepared(judge: Any, optimizer: Any, accelerator: Any) -> tuple[Any, Any]:
-    """Wrapped by accelerate where the base itself is shared out (FSDP), as they are elsewhere."""
-    if not shares_base(accelerator):
-        return judge, optimizer
-    whole = [m for m in judge.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
-    accelerator.state.fsdp_plugin.ignored_modules = whole
-    prepared: tuple[Any, Any] = accelerator.prepare(judge, optimizer)
-    return prepared
+    if not rows or shares_base(accelerator):  # a base can be shared out once, and the run is what needs it
+        return None
+    subject = Alone(model, objective, accelerator, settings.gradient_checkpointing)
+    return subject.run(Learner(subject, settings).evaluate(rows)).loss

@@ -17,6 +17,8 @@ from lftreg.errors import Interrupted, StorageError
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
+from lftreg.training.alone import Alone
+from lftreg.training.asks import Asking, Subject
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.events import Listener, Resumed, Saved, Shrunk, Stepped, Validated, Warned
 from lftreg.training.learner import Learner, NotFinite, Stopped
@@ -48,7 +50,8 @@ def fit(
     between two steps. Raises NotFinite with the step and the rows when the loss or a gradient stops being a
     number, OutOfMemory where not even one row fits, Interrupted where it was stopped.
     """
-    return Loop(model, objective, train, validation, settings, listen, accelerator, keeper, stop).run()
+    alone = Alone(model, objective, accelerator or make_accelerator(), settings.gradient_checkpointing)
+    return alone.run(Loop(alone, objective, train, validation, settings, listen, keeper, stop).run())
 
 
 class Loop:
@@ -56,45 +59,43 @@ class Loop:
 
     def __init__(
         self,
-        model: Any,
+        subject: Subject,
         objective: Objective,
         train: Sequence[Row],
         validation: Sequence[Row],
         settings: Settings,
         listen: Listener,
-        accelerator: Any,
-        keeper: Keeper | None,
-        stop: Stop | None,
+        keeper: Keeper | None = None,
+        stop: Stop | None = None,
     ) -> None:
         assert settings.max_steps is not None and settings.lr is not None
         self.settings = settings
         self.steps = settings.max_steps
-        self.learner = Learner(model, objective, settings, accelerator or make_accelerator())
+        self.learner = Learner(subject, settings)
         self.order = Order(train, objective, settings)
         self.held_out = objective.held_out(validation)
         self.keeper = keeper
         self.stop = Stop() if stop is None else stop
         self.listen = listen if self.learner.accelerator.is_main_process else lambda event: None
         self.state = State(micro=self.learner.micro, checkpointing=settings.gradient_checkpointing)
-        self.best: dict[str, torch.Tensor] = self.learner.factors()
+        self.best: dict[str, torch.Tensor] = subject.factors()
         self.saved = 0
         self.every = validation_interval(self.steps, self.order.steps_a_pass)
 
-    def run(self) -> Fitted:
+    def run(self) -> Asking[Fitted]:
+        """The whole run, as a generator of what it asks of the model."""
         self._restore()
         self._clock = time.monotonic() - self.state.seconds
-        self.learner.judge.train()
         try:
             while True:
                 if self._validation_is_due():
-                    self._validate()
+                    yield from self._validate()
                 if self._is_over():
                     break
                 self._save_and_stop()
-                self._step()
+                yield from self._step()
         except Stopped:
             self._interrupt()
-        self.learner.judge.eval()
         if self.keeper and self.saved != self.state.step:
             self._save()  # questions and a registry are still to come
         state = self.state
@@ -122,31 +123,32 @@ class Loop:
         step = self.state.step
         return not self.state.validated and (step % self.every == 0 or step == self.steps)
 
-    def _validate(self) -> None:
+    def _validate(self) -> Asking[None]:
         state = self.state
-        loss, accuracy = self.learner.evaluate(self.held_out, self.stop)
+        loss, accuracy, right, entropy = yield from self.learner.evaluate(self.held_out, self.stop)
         if not math.isfinite(loss):
-            raise NotFinite(*self._at(*self.learner.blame(self.held_out, loss, "validation")))
-        validated = Validated(state.step, loss, loss < state.lowest, accuracy)
+            told = yield from self.learner.blame(self.held_out, loss, "validation")
+            raise NotFinite(*self._at(*told))
+        validated = Validated(state.step, loss, loss < state.lowest, accuracy, right, entropy)
         if validated.best:
-            self.best, state.best_step = self.learner.factors(), state.step
+            self.best, state.best_step = self.learner.subject.factors(), state.step
         state.waiting = 0 if validated.best else state.waiting + 1
         state.validations.append(validated)
         self.listen(validated)
 
-    def _step(self) -> None:
+    def _step(self) -> Asking[None]:
         state = self.state
         group = self.order.group(state.step)
         rate = learning_rate(state.step + 1, self.settings)
         try:
-            loss = self.learner.step(group, rate, self._tell_shrunk)
+            loss, norm = yield from self.learner.step(group, rate, self._tell_shrunk)
         except NotFinite as error:
             raise NotFinite(*self._at(error.message, error.hint or "", 1)) from None
         state.step += 1
         state.tokens += sum(len(row.ids) for batch in group for row in batch)
         state.seconds = time.monotonic() - self._clock
         used = memory.peak(self.learner.device)
-        stepped = Stepped(state.step, self.steps, loss, rate, state.tokens, state.seconds, used)
+        stepped = Stepped(state.step, self.steps, loss, rate, state.tokens, state.seconds, used, norm)
         state.steps.append(stepped)
         self.listen(stepped)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field
+from typing import Any
 
 from lftreg.errors import InvalidData
 from lftreg.training.events import Stepped, Validated
@@ -15,11 +16,16 @@ MEAN_OF = 10  # steps that a running mean is made of, in a run that is long enou
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The steps and the validations of a run; `unit` is what a loss is counted by."""
+    """The steps and the validations of a run; `unit` is what a loss is counted by.
+
+    `facts` is what was known of rows and base before the first step (`lftreg.training.facts`), empty in what an
+    older lftreg wrote.
+    """
 
     steps: Sequence[Stepped]
     validations: Sequence[Validated]
     unit: str = "token"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """As JSON: columns for the steps, of which there are many, and a row for each validation."""
@@ -27,20 +33,26 @@ class Losses:
             name: [getattr(step, name) for step in self.steps] for name in Stepped.__dataclass_fields__
         }
         rows = [asdict(validation) for validation in self.validations]
-        return (json.dumps({"unit": self.unit, "steps": columns, "validations": rows}) + "\n").encode()
+        told = {"unit": self.unit, "steps": columns, "validations": rows, "facts": dict(self.facts)}
+        return (json.dumps(told) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Losses:
         """Raises InvalidData where a file is none that `to_bytes` wrote."""
         try:
             found = json.loads(content)
-            names = Stepped.__dataclass_fields__
+            names = [name for name in Stepped.__dataclass_fields__ if name in found["steps"] or _needed(name)]
             columns = [found["steps"][name] for name in names]
             steps = [Stepped(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
             validations = [Validated(**row) for row in found["validations"]]
-            return cls(tuple(steps), tuple(validations), str(found["unit"]))
+            return cls(tuple(steps), tuple(validations), str(found["unit"]), found.get("facts") or {})
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidData(f"{LOSSES} cannot be read: {error}", "lftreg verify says more") from error
+
+
+def _needed(name: str) -> bool:
+    """Whether a column has to be there: those that came later are optional."""
+    return Stepped.__dataclass_fields__[name].default is MISSING
 
 
 class RunningMean:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lftreg.data.origin import data_digest
 from lftreg.errors import InvalidData, UsageError
 from lftreg.models.base import FoundBase, find_base
 from lftreg.models.load import load_tokenizer, stop_ids
@@ -13,7 +14,7 @@ from lftreg.models.targets import Module, list_modules, resolve_targets
 from lftreg.models.tasks import CAUSAL, CLASSIFY, Task, length_limit, training_task, unit_of, vocabulary_of
 from lftreg.objectives import Objective, make_objective
 from lftreg.objectives.classify import labels_of
-from lftreg.objectives.rows import Row, Rows, check_ids, data_digest
+from lftreg.objectives.rows import Row, Rows, check_ids
 from lftreg.plugins.check import refuse_shared
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Domain, Example, Split
@@ -29,7 +30,8 @@ class Plan:
     """Everything that is decided before a weight is read.
 
     `source` says where the data comes from, so that a run can be taken up by another process: it is kept
-    as it is given. `old` are the rows that the `parent` of this run, if it has one, held out.
+    as it is given. `asked` are the settings that were asked for, by a user and not by a domain. `old` are the rows
+    that the `parent` of this run, if it has one, held out.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Plan:
     source: Mapping[str, Any] = field(default_factory=dict)
     parent: Parent | None = None
     old: tuple[Row, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def examples(self) -> dict[str, int]:
@@ -82,7 +85,8 @@ def make_plan(
     host = host or Host()
     source = source or ({"domain": domain} if isinstance(domain, str) else {})
     origin = domain if isinstance(domain, Domain) else host.domain(domain)
-    registry.check_name(name or origin.name)
+    registry.check_name(origin.name if name is None else name)
+    registry.check_files()  # now, and not after hours of training
     parent = None if continue_from is None else find_parent(continue_from, replay, registry, host)
     if parent is None and replay is not None:
         raise UsageError("--replay without --continue-from", "say which version to go on from")
@@ -137,6 +141,7 @@ def make_plan(
         source=source,
         parent=parent,
         old=objective.encode(parent.held_out, limit, "old").rows if parent and parent.held_out else (),
+        asked={name: value for name, value in options.items() if value is not None},
     )
 
 

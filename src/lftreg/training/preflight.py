@@ -7,21 +7,18 @@ attached (models.fresh), that packed rows do not see each other by a trial (obje
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lftreg.errors import LftregError
 
 
-def check_gradients(model: Any) -> None:
-    """Every trained parameter has a gradient, after a first backward pass.
+def check_gradients(named: Mapping[str, Any]) -> None:
+    """Every trained parameter, by its name, has a gradient, after a first backward pass.
 
     Experts of a mixture are an exception: those that no token went to have none. Raises LftregError.
     """
-    missing = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and parameter.grad is None and "expert" not in name
-    ]
+    missing = [name for name, parameter in named.items() if parameter.grad is None and "expert" not in name]
     if missing:
         raise LftregError(
             f"no gradient reaches {missing[0]}"

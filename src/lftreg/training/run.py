@@ -1,60 +1,31 @@
-"""From a domain to a registered version: plan, prove, train, publish."""
+"""From plans to registered versions: hold a run's folder, train, publish, write down how it ended."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import platform
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from lftreg import __version__
-from lftreg.errors import LftregError, StorageError
-from lftreg.models.configs import plain_config
-from lftreg.models.fresh import add_adapter
-from lftreg.models.load import Loaded, load_base
-from lftreg.models.sound import check_weights
-from lftreg.models.tasks import LABELS
-from lftreg.objectives.packing import check_packing
+from lftreg.errors import Interrupted, LftregError, StorageError
+from lftreg.models.libraries import libraries
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import Domain
-from lftreg.registry import Draft, Registry, Run, Version
-from lftreg.tensors import settle_header
-from lftreg.training import memory, samples
-from lftreg.training.checkpoint import Keeper
-from lftreg.training.continuing import fill
-from lftreg.training.curve import CURVE, draw
+from lftreg.registry import Registry, Version
+from lftreg.training import memory
+from lftreg.training.by_itself import fit_by_itself
 from lftreg.training.events import Listener, Stopping
-from lftreg.training.forecast import money
-from lftreg.training.learner import NotFinite, loss_of
-from lftreg.training.loop import fit
-from lftreg.training.losses import LOSSES, Losses
-from lftreg.training.noise import noisy_embeddings
+from lftreg.training.facts import facts_of
+from lftreg.training.journal import JOURNAL, journaling
 from lftreg.training.plan import Plan, make_plan
-from lftreg.training.processes import by_first, make_accelerator, shares_base
+from lftreg.training.processes import by_first, make_accelerator
+from lftreg.training.publish import Outcome, publish, published
 from lftreg.training.resuming import check_same, plan_again
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
-from lftreg.training.state import Fitted
 from lftreg.training.stopping import Stop, stopping
+from lftreg.training.together import Started, fit_together, shared_base
 from lftreg.training.trackers import check_trackers, tracking
-
-LIBRARIES = ("lftreg", "torch", "transformers", "peft", "accelerate", "tokenizers")
-OLD = ("old_before", "old_after")  # the validation loss of the data that a parent was trained on
-BEFORE = "samples-before.json"  # in a run's folder: what the base said
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What there is to publish."""
-
-    fitted: Fitted
-    config: Mapping[str, Any]
-    samples: tuple[samples.Sample, ...]
-    old: tuple[float, float] | None = None
 
 
 def train(
@@ -95,57 +66,197 @@ def train(
     return run_plan(plan, registry, listen, log_to=log_to)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A plan that is to be carried out, who hears of it and of its end, and the earlier run that it goes on with."""
+
+    plan: Plan
+    listen: Listener = lambda event: None
+    run: RunFolder | None = None
+    ended: Callable[[Version | LftregError], None] = lambda end: None
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What all runs of a call have in common."""
+
+    registry: Registry
+    accelerator: Any
+    save_every: int | None
+    log_to: Sequence[str]
+    price_per_hour: float | None
+
+
 def run_plan(
     plan: Plan,
     registry: Registry,
     listen: Listener = lambda event: None,
     run: RunFolder | None = None,
+    **how: Any,
+) -> Version:
+    """Load the base, train, and publish the best factors as a new version; `how` is as for `run_plans`.
+
+    With `run` an earlier run goes on from its newest checkpoint: the plan has to be the same. Of several
+    processes the first one writes, all of them return the version.
+    """
+    (end,) = run_plans([Wanted(plan, listen, run)], registry, **how)
+    if isinstance(end, LftregError):
+        raise end
+    return end
+
+
+def run_plans(
+    wanted: Sequence[Wanted],
+    registry: Registry,
     *,
     save_every: int | None = None,
     log_to: Sequence[str] = (),
     price_per_hour: float | None = None,
-) -> Version:
-    """Load the base, train, and publish the best factors as a new version.
+) -> list[Version | LftregError]:
+    """Carry out plans, those together that can share a base. Each is published as soon as it has ended.
 
-    With `run` an earlier run goes on from its newest checkpoint: the plan has to be the same. `save_every` saves
-    after so many steps; it is a matter of time where it is left out. `log_to` names trackers; `price_per_hour` is
-    what the machine costs in US dollars, by default what the table of devices says. Of several processes the first
-    one writes, all of them return the version.
+    Returns, in the order of the plans, the version or the error that ended a run: one run's error ends no other.
+    `save_every` saves after so many steps; it is a matter of time where it is left out. `log_to` names trackers;
+    `price_per_hour` is what the machine costs in US dollars, by default what the table of devices says. Raises
+    Interrupted where somebody stopped it, with everything saved.
     """
     check_trackers(log_to)
-    registry.check_name(plan.name)
-    accelerator = make_accelerator()
+    for one in wanted:
+        registry.check_name(one.plan.name)
+    how = _How(registry, make_accelerator(), save_every, log_to, price_per_hour)
+    ends: dict[int, Version | LftregError] = {}
+    patient = how.accelerator.num_processes > 1
+
+    def noted(number: int) -> None:
+        for one in wanted if how.accelerator.is_main_process else ():
+            one.listen(Stopping(number, again=not patient))
+
+    # From here on, as libraries that are being loaded may swallow a KeyboardInterrupt.
+    with stopping(noted, patient) as stop:
+        for group in _groups(wanted, how.accelerator):
+            if stop:
+                raise _stopped(wanted, ends, stop)
+            for at, end in _carried_out([wanted[number] for number in group], how, stop):
+                ends[group[at]] = end
+                wanted[group[at]].ended(end)
+            if any(isinstance(end, Interrupted) for end in ends.values()):
+                raise _stopped(wanted, ends, stop)
+    return [ends[number] for number in range(len(wanted))]
+
+
+def _stopped(wanted: Sequence[Wanted], ends: Mapping[int, Version | LftregError], stop: Stop) -> Interrupted:
+    """What is said of several runs that somebody stopped; of a single one it says so itself."""
+    stopped = {number: end for number, end in ends.items() if isinstance(end, Interrupted)}
+    if len(wanted) == 1:
+        return stopped[0]
+    names = [wanted[number].plan.name for number in stopped]
+    unbegun = [one.plan.name for number, one in enumerate(wanted) if number not in ends]
+    told = [f"{len(names)} of {len(wanted)} runs were stopped, and are saved"] if names else []
+    if unbegun:
+        told.append(f"{', '.join(unbegun)} {'was' if len(unbegun) == 1 else 'were'} not begun")
+    hint = f"`lftreg train --resume {' '.join(names)}` goes on with them" if names else None
+    error = Interrupted("; ".join(told), hint)
+    if stop.signal is not None:
+        error.exit_code = 128 + stop.signal
+    return error
+
+
+def _groups(wanted: Sequence[Wanted], accelerator: Any) -> list[list[int]]:
+    """The numbers of plans that train together, in the order in which the first of each was wanted."""
+    groups: dict[Hashable, list[int]] = {}
+    for number, one in enumerate(wanted):
+        base = shared_base(one.plan) if accelerator.num_processes == 1 else None
+        groups.setdefault(("alone", number) if base is None else base, []).append(number)
+    return list(groups.values())
+
+
+def _carried_out(
+    group: Sequence[Wanted], how: _How, stop: Stop
+) -> Iterator[tuple[int, Version | LftregError]]:
+    """The ends of runs that share a base, by their places in the group."""
+    with ExitStack() as held, memory.told():
+        runs = []
+        for one in group:
+            runs.append(_run_of(one, how))
+            held.enter_context(_holding(runs[-1], how.accelerator))
+        started: dict[int, Started] = {}
+        for at, (one, run) in enumerate(zip(group, runs, strict=True)):
+            before = by_first(how.accelerator, partial(published, run, one.plan, how.registry))
+            if before is None:
+                started[at] = _started(one, run, how)
+                held.callback(started[at].exits.close)
+            else:
+                yield at, _closed(run, before, how)
+        if started:
+            places = list(started)
+            for place, outcome in _fitted(list(started.values()), how, stop):
+                yield places[place], _ended(started[places[place]], outcome, how, len(started))
+
+
+def _fitted(started: Sequence[Started], how: _How, stop: Stop) -> Iterator[tuple[int, Outcome | LftregError]]:
+    """What comes of runs, as they end."""
+    shares = shared_base(started[0].plan) is not None and how.accelerator.num_processes == 1
+    # On a GPU rows are filled up either way: a single adapter gains nothing by another's model.
+    if shares and (len(started) > 1 or how.accelerator.device.type == "cpu"):
+        yield from fit_together(started, how.accelerator, how.save_every, stop)
+        return
+    (one,) = started
+    try:
+        yield 0, fit_by_itself(one.plan, one.run, how.accelerator, one.listen, how.save_every, stop)
+    except LftregError as error:
+        yield 0, error
+
+
+def _run_of(one: Wanted, how: _How) -> RunFolder:
+    """The run's folder: a new one, or that of the run which goes on."""
+    run = one.run
     if run is None:
-        run = by_first(accelerator, lambda: Runs(registry.home).begin(request_of(plan)))
+        run = by_first(how.accelerator, lambda: Runs(how.registry.home).begin(request_of(one.plan)))
     else:
-        check_same(plan, run.request)
+        check_same(one.plan, run.request)
     if not run.path.is_dir():
         raise StorageError(
             f"this process does not see {run.path}",
             "all machines of a run need one home, on a file system they share",
         )
-    with _holding(run, accelerator), memory.told():
-        published = by_first(accelerator, lambda: _published(run, plan, registry))
-        if published is None:
-            heard = listen if accelerator.is_main_process else lambda event: None
-            patient = accelerator.num_processes > 1
+    return run
 
-            def noted(number: int) -> None:
-                heard(Stopping(number, again=not patient))
 
-            # From here on, as libraries that are being loaded may swallow a KeyboardInterrupt.
-            with (
-                stopping(noted, patient) as stop,
-                tracking(log_to, run.id, plan, registry.home, heard) as tracked,
-            ):
-                outcome = _fit(plan, run, accelerator, tracked, save_every, stop)
-            published = by_first(
-                accelerator,
-                lambda: _publish(plan, run, outcome, registry, price_per_hour, accelerator.num_processes),
-            )
-        if accelerator.is_main_process:
-            run.close({"ref": published.ref, "digest": published.digest})
-        return published
+def _started(one: Wanted, run: RunFolder, how: _How) -> Started:
+    exits, first = ExitStack(), how.accelerator.is_main_process
+    heard = one.listen if first else lambda event: None
+    tracked = exits.enter_context(tracking(how.log_to, run.id, one.plan, how.registry.home, heard))
+    return Started(one.plan, run, exits.enter_context(journaling(run.path, tracked, first)), exits)
+
+
+def _ended(one: Started, outcome: Outcome | LftregError, how: _How, many: int) -> Version | LftregError:
+    """A run that has ended, written down as what it became."""
+    one.exits.close()
+    first = how.accelerator.is_main_process
+    if isinstance(outcome, LftregError):
+        left = outcome_of(outcome)
+        if left is not None and first:
+            _close(one.run, left)
+        return outcome
+    machines = how.accelerator.num_processes / many
+
+    def register() -> Version:
+        return publish(one.plan, one.run, outcome, how.registry, how.price_per_hour, machines)
+
+    try:
+        return _closed(one.run, by_first(how.accelerator, register), how)
+    except LftregError as error:  # of this run alone: others may be under way
+        left = outcome_of(error)
+        if left is not None and first:
+            _close(one.run, left)
+        return error
+
+
+def _closed(run: RunFolder, version: Version, how: _How) -> Version:
+    if how.accelerator.is_main_process:
+        _close(run, {"ref": version.ref, "digest": version.digest})
+        (run.path / JOURNAL).unlink(missing_ok=True)  # the version has it all
+    return version
 
 
 def request_of(plan: Plan) -> Request:
@@ -162,6 +273,7 @@ def request_of(plan: Plan) -> Request:
         threads=torch.get_num_threads(),
         trust_code=plan.base.code,
         source={**plan.source, **_continued(plan)},
+        facts=facts_of(plan),
     )
 
 
@@ -171,81 +283,6 @@ def _continued(plan: Plan) -> dict[str, Any]:
     if parent is None:
         return {}
     return {"continue_from": parent.version.ref, "replay": parent.replay}
-
-
-def _fit(
-    plan: Plan, run: RunFolder, accelerator: Any, listen: Listener, save_every: int | None, stop: Stop
-) -> _Outcome:
-    """Train, and ask the questions before and after."""
-    import torch
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    settings = plan.settings
-    torch.set_num_threads(run.request.threads)
-    torch.manual_seed(settings.seed)  # before the first number is drawn: a classifier's head is fresh
-    loaded = load_base(
-        plan.base, settings.dtype, task=plan.task, labels=plan.labels, quantize=settings.quantize
-    )
-    torch.manual_seed(settings.seed)
-    model = _with_adapter(loaded, plan)
-    rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
-    if settings.packing:
-        check_packing(model)
-    if plan.parent is not None:
-        fill(model, load_file(plan.parent.weights), plan.parent.version.ref)
-    asked = () if shares_base(accelerator) else samples.questions(plan)
-    before = by_first(accelerator, lambda: _before(run, model, loaded, asked))
-    old_before = loss_of(model, plan.objective, plan.old, settings, accelerator)
-    if accelerator.num_processes > 1:  # each process has rows of its own, and so noise and dropout of its own
-        torch.manual_seed(settings.seed + 1000 * accelerator.process_index)
-
-    with noisy_embeddings(model, settings.neftune):
-        try:
-            fitted = fit(
-                model, plan.objective, rows, validation, settings, listen,
-                accelerator=accelerator, keeper=Keeper(run.path, save_every), stop=stop,
-            )  # fmt: skip
-        except NotFinite:
-            check_weights(model, plan.base.record.id)  # then it is nobody's learning rate
-            raise
-    _check_alive(fitted, plan)
-    set_peft_model_state_dict(model, fitted.factors)
-    after = by_first(accelerator, lambda: samples.answers(model, loaded, asked))
-    config = plain_config(model.peft_config["default"], plan.base.record.id)
-    old_after = loss_of(model, plan.objective, plan.old, settings, accelerator)
-    old = None if old_before is None or old_after is None else (old_before, old_after)
-    return _Outcome(fitted, config, samples.together(asked, before, after), old)
-
-
-def _with_adapter(loaded: Loaded, plan: Plan) -> Any:
-    """The base with fresh factors; only they require a gradient."""
-    settings = plan.settings
-    assert settings.alpha is not None
-    return add_adapter(
-        loaded.model,
-        plan.task,
-        plan.targets,
-        rank=settings.rank,
-        alpha=settings.alpha,
-        dropout=settings.dropout,
-        heads=loaded.fresh,
-        gradient_checkpointing=settings.gradient_checkpointing,
-    )
-
-
-def _before(run: RunFolder, model: Any, loaded: Loaded, asked: Sequence[Any]) -> list[str]:
-    """What the base says: an adapter that was not trained yet changes nothing. Kept for a run that goes on."""
-    place = run.path / BEFORE
-    try:
-        said = json.loads(place.read_text(encoding="utf-8"))
-        if isinstance(said, list) and len(said) == len(asked):
-            return said
-    except (OSError, ValueError):
-        pass
-    said = samples.answers(model, loaded, asked)
-    place.write_text(json.dumps(said), encoding="utf-8")
-    return said
 
 
 @contextmanager
@@ -260,92 +297,12 @@ def _holding(run: RunFolder, accelerator: Any) -> Iterator[None]:
             yield
         except BaseException as error:
             outcome = outcome_of(error)
-            if outcome is not None:
-                run.close(outcome)
+            if outcome is not None and run.outcome is None:
+                _close(run, outcome)
             raise
 
 
-def _published(run: RunFolder, plan: Plan, registry: Registry) -> Version | None:
-    """The version that this very run published before it was killed, if it came so far."""
-    for version in registry.list(name=plan.name, all_versions=True):
-        if version.run is not None and version.run.settings.get("run") == run.id:
-            return version
-    return None
-
-
-def _check_alive(fitted: Fitted, plan: Plan) -> None:
-    """An adapter whose second factor never left zero answers exactly as its base does."""
-    second = [
-        tensor for name, tensor in fitted.factors.items() if ".lora_B." in name or "embedding_B" in name
-    ]
-    if fitted.best_step and not any(tensor.any() for tensor in second):
-        raise LftregError("no gradient reached the adapter", "report this with the base's name", code="dead")
-    if not fitted.best_step:
-        what = "the base's" if plan.parent is None else f"that of {plan.parent.version.ref},"
-        raise LftregError(
-            f"validation loss never fell below {what} {fitted.losses['validation_before']:.3f}",
-            f"nothing was registered; try a learning rate other than {plan.settings.lr:g}, or more data",
-            code="no-improvement",
-        )
-
-
-def _publish(
-    plan: Plan,
-    run: RunFolder,
-    outcome: _Outcome,
-    registry: Registry,
-    price_per_hour: float | None,
-    processes: int,
-) -> Version:
-    from safetensors.torch import save_file
-
-    fitted = outcome.fitted
-    record = Run(
-        seed=plan.settings.seed,
-        data_digest=plan.data_digest,
-        settings=plan.settings.as_dict()
-        | {
-            "task": plan.task.name,
-            "steps": len(fitted.steps),
-            "best_step": fitted.best_step,
-            "memory": fitted.steps[-1].memory,
-            "run": run.id,
-            "source": dict(plan.source),
-            "cost": money(fitted.seconds, price_per_hour, processes),
-            "parent": None if plan.parent is None else plan.parent.told,
-        },
-        libraries=libraries(),
-        losses=fitted.losses | ({} if outcome.old is None else dict(zip(OLD, outcome.old, strict=True))),
-        examples=plan.examples,
-        tokens=fitted.steps[-1].tokens,
-        seconds=fitted.seconds,
-    )
-    curve = draw(f"{plan.name} on {plan.base.record.id}", fitted.steps, fitted.validations, plan.unit)
-    losses = Losses(fitted.steps, fitted.validations, plan.unit)
-    attachments = {**plan.domain.attachments, CURVE: curve, LOSSES: losses.to_bytes()}
-    if outcome.samples:
-        attachments[samples.SAMPLES] = samples.written(outcome.samples)
-    metadata = {"format": "pt"} | ({LABELS: json.dumps(plan.labels)} if plan.labels else {})
-    with tempfile.TemporaryDirectory(prefix="lftreg-") as folder:
-        weights = Path(folder) / "adapter_model.safetensors"
-        save_file(dict(sorted(fitted.factors.items())), weights, metadata=metadata)
-        settle_header(weights)
-        return registry.publish(
-            Draft(
-                name=plan.name,
-                kind="trained",
-                base=plan.base.record,
-                weights=weights,
-                config=outcome.config,
-                domain=plan.domain.name,
-                attachments=attachments,
-                run=record,
-            )
-        )
-
-
-def libraries() -> dict[str, str]:
-    """The versions of everything that a run's numbers depend on."""
-    # lftreg by itself: run from a checkout it has no metadata.
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES if name != "lftreg"}
-    return {"lftreg": __version__, **versions, "python": platform.python_version()}
+def _close(run: RunFolder, outcome: Mapping[str, Any]) -> None:
+    """Write down how a run ended. A full disk has no room for it: then it counts as interrupted, and can be ended."""
+    with suppress(OSError):
+        run.close(outcome)

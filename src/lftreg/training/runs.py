@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lftreg.errors import LftregError, NotFound, StorageError, UsageError
+from lftreg.errors import LftregError, NotFound, StorageError, UsageError, cannot_write
 from lftreg.outputs import whole_output
 from lftreg.paths import Home
 from lftreg.training.checkpoint import BEFORE, NEWEST, step_of
@@ -28,7 +28,11 @@ Status = Literal["running", "interrupted", "failed", "done"]
 REQUEST, OUTCOME, LOCK = "run.json", "outcome.json", "lock"
 HOLDER = "holder.json"
 PATIENCE = 2.0  # seconds
-PASSING = ("storage", "out-of-memory", "bug")  # errors whose reason may be gone when a run is tried again
+GLANCE = 0.2  # seconds for which another look at the lock may last
+# Errors whose reason may be gone when a run is tried again.
+PASSING = (
+    "storage", "disk-full", "read-only", "busy", "cannot-open", "disk-failed", "out-of-memory", "bug",
+)  # fmt: skip
 KEPT = 200  # runs that are done, whose records stay; the registry keeps what they made
 
 
@@ -37,7 +41,7 @@ class Request:
     """What a run was asked for. `source` says where its data comes from, as whoever asked understands it.
 
     `settings` are resolved; `data_digest` and `fingerprint` are those of the data and the base; `threads`
-    are torch's, on which the last bits of a sum depend.
+    are torch's, on which the last bits of a sum depend. `facts` is what was known before the first step.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Request:
     threads: int
     trust_code: bool = False
     source: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     started_at: float = field(default_factory=time.time)
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
@@ -130,9 +135,7 @@ class RunFolder:
         except Timeout:
             raise _is_running(self) from None
         except OSError as error:
-            raise StorageError(
-                f"{self.path} cannot be locked: {error.strerror}", "choose another --home"
-            ) from error
+            raise cannot_write(str(self.path), error) from error
         try:
             for leftover in self.path.glob(".*"):  # of a process that was killed while it wrote
                 leftover.unlink(missing_ok=True)
@@ -148,6 +151,18 @@ class RunFolder:
             for path in self.path.glob("checkpoint*"):
                 path.unlink(missing_ok=True)
 
+    def discard(self, before: float) -> bool:
+        """Remove it with its checkpoints, unless it is running or something happened to it since. Says whether."""
+        touched = self.touched_at  # holding it is a touch
+        try:
+            with self.held():
+                if touched > before:
+                    return False
+                shutil.rmtree(self.path, ignore_errors=True)
+        except (UsageError, StorageError):
+            return False
+        return not self.path.exists()
+
     def reopen(self) -> None:
         """A run that failed goes on."""
         (self.path / OUTCOME).unlink(missing_ok=True)
@@ -157,15 +172,33 @@ class RunFolder:
 
         if not (self.path / LOCK).exists():
             return False
-        lock = FileLock(self.path / LOCK, timeout=0)
+        lock = FileLock(
+            self.path / LOCK, timeout=GLANCE, poll_interval=GLANCE / 10
+        )  # others may be looking too
         try:
             lock.acquire()
         except Timeout:
-            return True
+            return not self._holder_is_gone()
         except OSError:
             return False  # a folder that cannot be written to is nobody's
         lock.release()
         return False
+
+    def _holder_is_gone(self) -> bool:
+        """Whether who trained it last has ended, here: then whoever has the lock is only looking."""
+        holder = self.holder
+        if holder.get("host") != socket.gethostname():
+            return False
+        try:
+            os.kill(int(holder["pid"]), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, KeyError, ValueError):
+            return False
+        return False
+
+
+Runs_ = list[RunFolder]  # inside the class `list` is its verb
 
 
 class Runs:
@@ -175,12 +208,16 @@ class Runs:
         self._folder = home.runs
 
     def begin(self, request: Request) -> RunFolder:
-        """A folder for a new run, which appears with its request in it."""
+        """A folder for a new run, which appears with its request in it. Raises StorageError."""
         moment = time.strftime("%Y%m%d-%H%M%S", time.localtime(request.started_at))
         folder = self._folder / f"{request.name}-{moment}-{secrets.token_hex(2)}"
-        with whole_output(folder) as place:
-            place.mkdir()
-            _write(place / REQUEST, asdict(request))
+        try:
+            with whole_output(folder) as place:
+                place.mkdir()
+                _write(place / REQUEST, asdict(request))
+        except StorageError as error:
+            hint = "free some space, or use another --home; nothing was begun"
+            raise StorageError(error.message, hint, code=error.code) from error
         self._prune()
         return RunFolder(folder)
 
@@ -211,6 +248,10 @@ class Runs:
             code="nothing-to-resume",
         )
 
+    def abandoned(self, before: float) -> Runs_:
+        """Runs that could go on, and that nothing happened to since `before`, in seconds since 1970."""
+        return [run for run in self.list() if run.touched_at <= before and run.resumable]
+
     def _prune(self) -> None:
         done = [run for run in self.list() if run.status in ("done", "failed") and not run.resumable]
         for run in done[KEPT:]:
@@ -225,6 +266,8 @@ def _is_running(run: RunFolder) -> UsageError:
 
 def outcome_of(error: BaseException) -> dict[str, Any] | None:
     """What a run that ended by an error leaves; None where it was stopped and is to go on."""
+    if isinstance(error, OSError):
+        error = cannot_write(error.filename or "a file", error)
     if isinstance(error, LftregError) and error.code != "interrupted":
         return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
     if isinstance(error, Exception) and not isinstance(error, LftregError):

@@ -39,7 +39,8 @@ class Settings:
     lr is the peak; warmup is the share of steps before it; patience counts validations without
     an improvement before the run stops; clip is the largest gradient norm; prompt_dropout is the share
     of a prompt's words that each pass leaves out anew, neftune the alpha of NEFTune's noise, opening_weight
-    how much more the first tokens of an answer count than the others. `packing` puts several rows into a line.
+    how much more the first tokens of an answer count than the others. `packing` puts several rows into a line;
+    `plain` trains by PEFT's own model, by itself, instead of beside others over one base.
     """
 
     rank: int = 16
@@ -63,6 +64,7 @@ class Settings:
     quantize: str | None = None
     gradient_checkpointing: bool = False
     packing: bool = False
+    plain: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from lftreg.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lftreg.registry import AliasMove
+    from lftreg.registry import AliasMove, Version
 
 
 @define(
@@ -40,16 +40,19 @@ def command(context: Context, ref: str, alias: str | None, remove: bool, history
     Where the alias exists already, it moves; its history stays.
     """
     from lftreg.registry import parse_ref
+    from lftreg.registry.ref import check_alias
 
     if history or (alias is None and not remove):
-        name = parse_ref(ref).name
+        asked = parse_ref(ref)
+        name = asked.name
         if name is None:
             raise UsageError(f"{ref} names no adapter", "give its name")
         context.registry.get(name)
-        moves = context.registry.alias_history(name, alias)
+        moves = context.registry.alias_history(name, alias or asked.alias)
         context.out.result([documents.alias_move(move) for move in moves], partial(_render, moves))
         if not moves:
-            context.out.note(f"{name} never had an alias")
+            which = alias or asked.alias
+            context.out.note(f"{name} never had an alias" + (f" {which!r}" if which else ""))
         return
     if alias is None:
         raise UsageError("which alias is to be removed?", f"lftreg alias {ref} NAME --remove")
@@ -59,10 +62,21 @@ def command(context: Context, ref: str, alias: str | None, remove: bool, history
         context.out.result({"name": name, "alias": alias, "version": None}, lambda console: None)
         context.out.note(f"{name}@{alias} is gone")
         return
+    check_alias(alias)
+    known = parse_ref(ref).name
+    held = context.registry.alias_history(known, alias)[-1:] if known is not None else []
     version = context.registry.alias(ref, alias)
     context.out.result(documents.row(version), lambda console: None)
-    context.out.note(f"{version.name}@{alias} is now {version.ref}")
+    context.out.note(_moved(version, alias, held[0].number if held else None))
     context.out.next(f"lftreg show {version.name}@{alias}")
+
+
+def _moved(version: Version, alias: str, before: int | None) -> str:
+    """Where an alias is, and where it was, which is the way back."""
+    if before == version.number:
+        return f"{version.name}@{alias} is {version.ref} already"
+    was = "" if before is None else f", and was {version.name}@{before}"
+    return f"{version.name}@{alias} is now {version.ref}{was}"
 
 
 def _render(moves: Sequence[AliasMove], console: Console) -> None:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 def command(context: Context) -> None:
     """List the base models that adapters were made for."""
     bases = context.registry.bases()
-    if context.out.quiet and not context.out.json:
-        context.out.lines([base.id for base, _ in bases])
-        return
     document = [
         {
             "id": base.id,
@@ -33,7 +30,7 @@ def command(context: Context) -> None:
         }
         for base, adapters in bases
     ]
-    context.out.result(document, partial(_render, bases))
+    context.out.result(document, partial(_render, bases), bare=[base.id for base, _ in bases])
     if not bases:
         context.out.note("no base was used yet; `starter` is built in, a folder or a hub id works too")
 

@@ -17,8 +17,9 @@ from lftreg.cli.complete import DATA, METHOD, REF
 from lftreg.cli.context import Context
 from lftreg.cli.fitting import attachment, find_weights
 from lftreg.cli.tables import print_fields, short, size
-from lftreg.composer.report import ATTACHMENT, Report, summary, vllm_rank
+from lftreg.composer.report import ATTACHMENT, Report, summary
 from lftreg.errors import UsageError
+from lftreg.tensors.vllm import vllm_rank
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -150,6 +151,7 @@ def command(context: Context, parents: Sequence[str], recipe: Path | None, **giv
     context.out.result(
         documents.composed(version, seconds, plan.why, report, fitted),
         partial(_render, version, report, seconds),
+        bare=[version.ref],
     )
     context.out.next(f'lftreg generate {version.name} "..."')
 

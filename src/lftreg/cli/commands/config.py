@@ -12,6 +12,7 @@ from lftreg.cli.command import Family
 from lftreg.cli.context import Context
 from lftreg.cli.tables import Column, print_table
 from lftreg.config import KEYS, PROJECT_FILE, load_settings, project_file, user_file, write_setting
+from lftreg.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +69,10 @@ def set_(context: Context, key: str, value: str | None, project: bool, unset: bo
     """Change a setting in your own file, or in the project's."""
     if (value is None) != unset:
         raise click.UsageError("Give a VALUE, or --unset.", click.get_current_context())
+    if project and key == "plugins":
+        raise UsageError(
+            "a project's file may not list plugins", "`lftreg plugins enable NAME` is for you alone"
+        )
     path = (project_file(Path.cwd()) or Path.cwd() / PROJECT_FILE) if project else user_file()
     write_setting(path, key, value)
     settings = load_settings()

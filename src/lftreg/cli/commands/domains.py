@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 def command(context: Context) -> None:
     """List the domains that adapters can be trained on."""
     found = context.host.domains()
-    if context.out.quiet and not context.out.json:
-        context.out.lines(list(found))
-        return
     document = [
         {
             "name": name,
@@ -35,7 +32,7 @@ def command(context: Context) -> None:
         }
         for name, entry in found.items()
     ]
-    context.out.result(document, partial(_render, found))
+    context.out.result(document, partial(_render, found), bare=list(found))
     if found:
         context.out.next(f"lftreg train {next(iter(found))}")
 

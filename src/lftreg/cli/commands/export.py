@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,13 @@ def _peft(registry: Registry, version: Version, output: Path) -> Written:
     return Written(folder, _names(folder), next=f"lftreg import {shlex.quote(str(folder))} --name NAME")
 
 
+def _bundle(registry: Registry, version: Version, output: Path) -> Written:
+    from lftreg.remotes.bundle import export_bundle
+
+    files = export_bundle(registry, version, output)
+    return Written(output, files, next=f"lftreg import {shlex.quote(str(output))}")
+
+
 def _merged(registry: Registry, version: Version, output: Path) -> Written:
     from lftreg.composer.fuse import fuse
 
@@ -58,13 +65,23 @@ def _recipe(registry: Registry, version: Version, output: Path) -> Written:
     return Written(output, [output.name], next=f"lftreg compose --recipe {shlex.quote(str(output))}")
 
 
+def _ray(registry: Registry, versions: Sequence[Version], output: Path) -> Written:
+    from lftreg.remotes.vllm import export_ray
+
+    index = export_ray(registry, versions, output)
+    more = {"max_lora_rank": index["max_lora_rank"], "adapters": index["adapters"]}
+    return Written(output, _names(output), more)
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# What --format takes, and who writes it. A writer makes `output` whole or leaves nothing there.
+# What --format takes, and who writes it. A writer makes `output` whole or leaves nothing there. RAY takes several.
+RAY = "ray"
 FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     "peft": _peft,
+    "bundle": _bundle,
     "merged": _merged,
     "gguf": _gguf,
     "recipe": _recipe,
@@ -75,19 +92,22 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     "export",
     examples=(
         "lftreg export support@prod --output support-adapter",
+        "lftreg export support@prod --format bundle --output support.lftreg",
         "lftreg export support@prod --format merged --output support-model",
         "lftreg export support@prod --format gguf --output support.gguf",
         "lftreg export desk --recipe --output desk.recipe.json",
+        "lftreg export support@prod desk --ray --output adapters",
     ),
 )
-@click.argument("ref", type=REF)
+@click.argument("refs", metavar="REF...", type=REF, nargs=-1, required=True)
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice([*FORMATS, RAY]),
     help="What to write; peft if left out.",
 )
 @click.option("--recipe", is_flag=True, help="The same as --format recipe.")
+@click.option("--ray", is_flag=True, help="The same as --format ray.")
 @click.option(
     "--output",
     "-o",
@@ -96,10 +116,15 @@ FORMATS: dict[str, Callable[[Registry, Version, Path], Written]] = {
     metavar="PATH",
     help="The folder or file to make.",
 )
-def command(context: Context, ref: str, format_: str | None, recipe: bool, output: Path) -> None:
+def command(
+    context: Context, refs: tuple[str, ...], format_: str | None, recipe: bool, ray: bool, output: Path
+) -> None:
     """Write an adapter for others to use.
 
     peft: a folder that `PeftModel.from_pretrained(base, FOLDER)` loads; `lftreg import` takes it back.
+
+    bundle: one file with everything known of the version, its run, recipe, scores and charts among it, and
+    no path, host or user of this machine. The same version gives the same bytes; `lftreg import` takes it back.
 
     merged: a folder with the base and the adapter in its weights, which `from_pretrained(FOLDER)` of
     transformers loads by itself. It is written block by block, so the model need not fit in memory.
@@ -108,18 +133,38 @@ def command(context: Context, ref: str, format_: str | None, recipe: bool, outpu
 
     recipe: about a kilobyte from which `lftreg compose --recipe FILE` makes a composition again, byte for
     byte, wherever its parents are.
+
+    ray: what `dynamic_lora_loading_path` of Ray Serve LLM holds, of one adapter or several of one base, once it is
+    copied to a bucket. What vLLM cannot serve is refused with the reason. vLLM itself needs no export: see
+    docs/vllm.md.
     """
-    if recipe and format_ not in (None, "recipe"):
-        raise UsageError(f"--recipe and --format {format_} are two things", "give one of them")
-    format_ = "recipe" if recipe else format_ or "peft"
-    version = context.registry.get(ref)
-    written = FORMATS[format_](context.registry, version, output.absolute())
+    format_ = _chosen(format_, recipe, ray)
+    if format_ != RAY and len(refs) > 1:
+        raise UsageError(f"--format {format_} writes one adapter", "export each to its own --output")
+    versions = [context.registry.get(ref) for ref in refs]
+    if format_ == RAY:
+        written = _ray(context.registry, versions, output.absolute())
+    else:
+        written = FORMATS[format_](context.registry, versions[0], output.absolute())
+    told = ", ".join(version.ref for version in versions)
     document = {
-        "ref": version.ref, "format": format_, "path": str(written.path), "files": written.files, **written.more,
+        "ref": versions[0].ref if len(versions) == 1 else None,
+        "format": format_, "path": str(written.path), "files": written.files, **written.more,
     }  # fmt: skip
     context.out.result(document, lambda console: None)
     if context.out.quiet and not context.out.json:
         context.out.lines([str(written.path)])
-    context.out.note(f"wrote {version.ref} to {written.path}: {', '.join(written.files)}")
+    context.out.note(f"wrote {told} to {written.path}: {', '.join(written.files)}")
     if written.next is not None:
         context.out.next(written.next)
+
+
+def _chosen(format_: str | None, recipe: bool, ray: bool) -> str:
+    """The format that --format and its short forms name. Raises UsageError where they name two."""
+    named = [word for word, given in (("recipe", recipe), (RAY, ray)) if given]
+    for word in named:
+        if format_ not in (None, word):
+            raise UsageError(f"--{word} and --format {format_} are two things", "give one of them")
+    if len(named) > 1:
+        raise UsageError("--recipe and --ray are two things", "give one of them")
+    return named[0] if named else format_ or "peft"

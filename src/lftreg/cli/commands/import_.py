@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,70 +21,75 @@ if TYPE_CHECKING:
 
     from lftreg.registry import Version
 
-STARTER = "starter"
-LARGEST_CONFIG = 1_000_000  # bytes; larger ones are refused unread
+RECIPES = (".json", ".toml")
 
 
-@define("import", examples=("lftreg import ./support-adapter --name support --base starter",))
+@define(
+    "import",
+    examples=(
+        "lftreg import ./support-adapter --name support --base starter",
+        "lftreg import support.lftreg",
+    ),
+)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="Its name here; the folder's, if left out.")
 @click.option(
     "--base", type=BASE, metavar="BASE", help="The base it was made for; its own word, if known here."
 )
 def command(context: Context, path: Path, name: str | None, base: str | None) -> None:
-    """Take in an adapter from a PEFT folder.
+    """Take in an adapter from a PEFT folder, or from a bundle.
 
-    Only safetensors and plain LoRA come in; nothing of it is run. BASE is `starter`, a folder or a
-    hub id.
+    Only safetensors and plain LoRA come in; nothing of it is run, and what it says of its base is compared
+    with the bases known here, never opened. BASE is `starter`, a folder or a hub id.
+
+    A bundle is a file of `lftreg export --format bundle`. What its author says of runs, scores and tags
+    is kept in files named theirs-..., not as measurements. A recipe is for `lftreg compose --recipe`.
     """
-    from lftreg.models.base import find_base
-    from lftreg.remotes.folder import import_folder
-
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise NotFound(
             f"there is no {path}", "give the folder that holds adapter_config.json", code="unknown-path"
         )
-    found = find_base(base or _declared_base(context, path), context.registry)
-    version = import_folder(
-        context.registry, path, name=name or path.absolute().name.lower(), base=found.record
-    )
-    context.out.result(documents.made(version), partial(_render, version))
+    if path.suffix in RECIPES:
+        raise UsageError(
+            f"{path.name} is a recipe, which is composed and not imported",
+            f"lftreg compose --recipe {shlex.quote(str(path))}",
+            code="recipe",
+        )
+    known = None
+    if path.is_dir():
+        version = _from_folder(context, path, name, base)
+    else:
+        from lftreg.remotes.bundle import import_bundle
+
+        version, known = import_bundle(context.registry, path, name=name, base=base)
+    document = {**documents.made(version), "known": known}
+    context.out.result(document, partial(_render, version), bare=[version.ref])
+    if known:
+        context.out.note(f"{version.ref} was here already, with the same content")
     context.out.next(f'lftreg generate {version.name} "..."')
 
 
-def _declared_base(context: Context, path: Path) -> str:
-    """The base that an adapter's configuration names, where it is one of ours.
+def _from_folder(context: Context, path: Path, name: str | None, base: str | None) -> Version:
+    from lftreg.remotes.bases import base_of
+    from lftreg.remotes.folder import import_folder
+    from lftreg.tensors import settings_of
 
-    A stranger's word must not start a download, so any other has to be given by hand.
-    """
-    from lftreg.registry import CONFIG
-
-    config = path / CONFIG
-    if not config.is_file() or config.stat().st_size > LARGEST_CONFIG:
-        return STARTER  # whatever it is, it is refused when it is read
-    try:
-        declared = json.loads(config.read_bytes()).get("base_model_name_or_path")
-    except (ValueError, AttributeError, RecursionError):
-        return STARTER
-    if declared in [STARTER, *(base.id for base, _ in context.registry.bases())]:
-        return str(declared)
-    said = f" Its configuration says {declared!r}." if isinstance(declared, str) and declared else ""
-    raise UsageError(
-        f"which base was {path} made for?{said}",
-        "--base starter, --base FOLDER or --base ORG/MODEL",
-        code="unknown-base",
-    )
+    name = context.registry.check_name(path.absolute().name.lower() if name is None else name)
+    declared = settings_of(path).get("base_model_name_or_path")
+    return import_folder(context.registry, path, name=name, base=base_of(context.registry, declared, base))
 
 
 def _render(version: Version, console: Console) -> None:
-    print_fields(
-        console,
-        {
-            "adapter": version.ref,
-            "base": version.base.id,
-            "rank": str(version.rank),
-            "targets": ", ".join(version.target_modules),
-            "trainable": f"{count(version.trainable_parameters)} parameters",
-            "digest": documents.digest(version.digest),
-        },
-    )
+    print_fields(console, taken_in(version))
+
+
+def taken_in(version: Version) -> dict[str, str]:
+    """What people read of a version that came from elsewhere."""
+    return {
+        "adapter": version.ref,
+        "base": version.base.id,
+        "rank": str(version.rank),
+        "targets": ", ".join(version.target_modules),
+        "trainable": f"{count(version.trainable_parameters)} parameters",
+        "digest": documents.digest(version.digest),
+    }

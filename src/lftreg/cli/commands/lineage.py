@@ -53,5 +53,7 @@ def _label(node: Lineage) -> Text:
         made = f"{version.recipe.method}, rank {version.rank}"
     else:
         made = " ".join(part for part in (version.kind, version.domain and f"on {version.domain}") if part)
+        study = documents.swept(version)
+        made += f", best of {study['trials']} trials of {study['study']}" if study else ""
     weight = "" if node.weight is None else f"{node.weight:g} × "
     return Text.assemble(weight, (clean(node.ref), "bold"), (f"  {clean(made)}  {short(node.digest)}", "dim"))

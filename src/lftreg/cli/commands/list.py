@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from lftreg.cli import documents
-from lftreg.cli.arguments import COUNT, parse_tags
+from lftreg.cli.arguments import parse_tags
 from lftreg.cli.command import define
 from lftreg.cli.context import Context
-from lftreg.cli.tables import Column, ago, print_table, size, tag_line
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from lftreg.registry import Version
-
-COLUMNS = (
-    Column("adapter", style="bold"),
-    Column("aliases", weight=1, style="cyan"),
-    Column("domain", weight=3),
-    Column("base", weight=4, cut=True),
-    Column("kind", weight=5),
-    Column("rank", weight=6, right=True),
-    Column("size", weight=7, right=True),
-    Column("created", weight=2),
-    Column("tags", weight=8, style="dim", cut=True),
-)
+from lftreg.cli.found import ALL_REMOVED, finding_options, show_page, words_of
 
 
 @define(
     "list",
-    examples=("lftreg list", "lftreg list --all --name support", "lftreg list --tag team=desk --json"),
+    examples=(
+        "lftreg list",
+        "lftreg list --all --name support",
+        "lftreg list --tag team=desk --json",
+        "lftreg list --where 'bleu > 30' --sort -bleu",
+    ),
 )
 @click.option("--all", "all_versions", is_flag=True, help="Every version, not only the newest.")
 @click.option("--name", metavar="NAME", help="Only the adapter of this name.")
@@ -48,7 +34,7 @@ COLUMNS = (
 )
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only with this tag; repeatable.")
 @click.option("--removed", is_flag=True, help="What rm removed and restore brings back.")
-@click.option("--limit", type=COUNT, metavar="N", help="At most so many.")
+@finding_options(None)
 def command(
     context: Context,
     all_versions: bool,
@@ -58,59 +44,55 @@ def command(
     kind: str | None,
     tags: Sequence[str],
     removed: bool,
+    where: str | None,
+    sort: str | None,
     limit: int | None,
+    after: str | None,
 ) -> None:
-    """List adapters, the newest first."""
-    versions = context.registry.list(
-        all_versions=all_versions,
-        name=name,
-        domain=domain,
-        base=base,
-        kind=kind,
-        tags=parse_tags(tags),
-        removed=removed,
-        limit=limit,
+    """List adapters, the newest first.
+
+    Of each adapter its newest version is asked, with --all every one. The fields of --where and --sort are those of
+    `lftreg search`.
+    """
+    plain = {"name": name, "domain": domain, "base": base, "kind": kind}
+    asked: dict[str, Any] = plain | {"tags": parse_tags(tags), "removed": removed, "where": where}
+    asked |= {"all_versions": all_versions}
+    options = {
+        "all": all_versions,
+        **plain,
+        "tag": tuple(tags),
+        "removed": removed,
+        "where": where,
+        "sort": sort,
+    }
+    found = show_page(
+        context,
+        lambda most: context.registry.list(**asked, sort=sort, limit=most, after=after),
+        limit,
+        ["lftreg", "list", *words_of(options | {"limit": limit})],
+        where,
+        sort,
     )
-    show_versions(context, versions)
-    if not versions:
-        _explain_nothing(context, filtered=bool(name or domain or base or kind or tags), removed=removed)
+    if not found:
+        _explain_nothing(context, asked, after)
 
 
-def show_versions(context: Context, versions: Sequence[Version]) -> None:
-    """Versions as rows; under `-q` only their refs."""
-    out = context.out
-    if out.quiet and not out.json:
-        out.lines([version.ref for version in versions])
-        return
-    out.result([documents.row(version) for version in versions], partial(render_versions, versions))
-
-
-def render_versions(versions: Sequence[Version], console: Console) -> None:
-    if versions:
-        print_table(console, COLUMNS, [_cells(version) for version in versions])
-
-
-def _cells(version: Version) -> list[str]:
-    return [
-        version.ref,
-        ", ".join(version.aliases),
-        version.domain or "",
-        version.base.id,
-        version.kind,
-        str(version.rank),
-        size(version.bytes),
-        ago(version.created_at),
-        tag_line(version.tags),
-    ]
-
-
-def _explain_nothing(context: Context, *, filtered: bool, removed: bool) -> None:
+def _explain_nothing(context: Context, asked: dict[str, Any], after: str | None) -> None:
     """An empty list says why it is empty, and what to do about it."""
-    if removed:
-        context.out.note("nothing was removed")
-    elif filtered:
-        context.out.note("no adapter matches")
-        context.out.next("lftreg list")
+    out = context.out
+    filtered = any(asked[key] for key in ("name", "domain", "base", "kind", "tags", "where"))
+    if after is not None:
+        out.note(f"nothing that matches stands behind {after}")
+    elif asked["removed"]:
+        out.note("nothing was removed" if not filtered else "nothing that was removed matches")
+    elif not filtered and context.registry.list(removed=True, limit=1):
+        out.note(ALL_REMOVED)
+    elif not filtered:
+        context.registry.check_files()  # or it is the database that is missing, and not the adapters
+        out.note(f"no adapters yet in {context.settings.shown()['database_url'] or context.home.root}")
+        out.note("next: lftreg train customer_support")
+    elif not asked["all_versions"] and context.registry.list(**asked | {"all_versions": True}, limit=1):
+        out.note("no newest version matches, but an older one does: --all lists it")
     else:
-        context.out.note(f"no adapters yet in {context.home.root}")
-        context.out.note("next: lftreg train customer_support")
+        out.note("no adapter matches")
+        out.next("lftreg list")

@@ -36,10 +36,9 @@ def command(context: Context, name: str | None) -> None:
         context.out.result(_document(found[name]), partial(_explain, method, found[name]))
         context.out.next(f"lftreg compose REF:WEIGHT REF:WEIGHT --method {name}")
         return
-    if context.out.quiet and not context.out.json:
-        context.out.lines(list(found))
-        return
-    context.out.result([_document(entry) for entry in found.values()], partial(_render, found))
+    context.out.result(
+        [_document(entry) for entry in found.values()], partial(_render, found), bare=list(found)
+    )
     context.out.next("lftreg methods NAME")
 
 

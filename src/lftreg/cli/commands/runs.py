@@ -36,10 +36,7 @@ def command(context: Context, status: str | None, limit: int) -> None:
     rows = [_row(run) for run in Runs(context.home).list()]
     rows = [row for row in rows if status is None or row["status"] == status]
     rows = rows[:limit] if limit > 0 else rows
-    if context.out.quiet and not context.out.json:
-        context.out.lines([row["run"] for row in rows])
-        return
-    context.out.result(rows, partial(_render, rows))
+    context.out.result(rows, partial(_render, rows), bare=[row["run"] for row in rows])
     if any(row["resumable"] for row in rows):
         context.out.next("lftreg train --resume")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lftreg.cli import documents, run_report
+from lftreg.cli import documents, run_report, score_view
 from lftreg.cli.command import define
 from lftreg.cli.complete import REF
 from lftreg.cli.context import Context
+from lftreg.cli.sharing import origin_line
 from lftreg.cli.tables import Column, ago, count, print_fields, print_table, short, size, tag_line
-from lftreg.errors import UsageError
+from lftreg.errors import LftregError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lftreg.registry import Recipe, Run, Version
+    from lftreg.registry import Recipe, Run, Score, Version
     from lftreg.training.samples import Sample
 
 
@@ -71,18 +72,46 @@ def command(
     if report or all_layers or html is not None:
         _report(context, version, all_layers or context.out.verbose, html)
         return
-    samples = run_report.read_samples(version, context.registry)
-    document = documents.everything(version) | run_report.document(version, samples)
-    context.out.result(document, partial(_render, version, samples, context.out.verbose))
+    from lftreg.training import shown
+
+    samples = shown.read_samples(version, context.registry)
+    scores = shown.latest(version, context.registry)
+    document = shown.document(version, samples, scores) | _elsewhere(context, version)
+    render = partial(_render, version, samples, scores, document, context.out.verbose)
+    context.out.result(document, render)
+
+
+def _document(context: Context, version: Version) -> dict[str, Any]:
+    """What every form of the command tells; each adds its own keys."""
+    from lftreg.training import shown
+
+    return shown.read(version, context.registry) | _elsewhere(context, version)
+
+
+def _elsewhere(context: Context, version: Version) -> dict[str, Any]:
+    """Who can serve it, and where it was pulled from."""
+    from lftreg.remotes.origin import read_origin
+
+    return {"servable": _servable(context, version), "origin": read_origin(context.registry, version)}
+
+
+def _servable(context: Context, version: Version) -> dict[str, Any]:
+    """Whether vLLM can serve it; a version whose files are lost is shown all the same, and served by nobody."""
+    from lftreg.remotes.vllm import Servable, servable
+
+    try:
+        return servable(context.registry, version).document
+    except LftregError as error:
+        return Servable(False, (error.message,), None).document
 
 
 def _curve(context: Context, version: Version, chart: bool, picture: Path | None) -> None:
     """The losses in the terminal, the picture as a file, or both."""
     from lftreg.cli import loss_chart
+    from lftreg.training import shown
 
-    losses = loss_chart.read_losses(version, context.registry) if chart else None
-    samples = run_report.read_samples(version, context.registry)
-    document: dict[str, Any] = documents.everything(version) | run_report.document(version, samples)
+    losses = shown.read_losses(version, context.registry) if chart else None
+    document = _document(context, version)
     if losses is not None:
         document["losses"] = asdict(losses)
     if picture is not None:
@@ -104,8 +133,7 @@ def _report(context: Context, version: Version, every_layer: bool, html: Path | 
     if html is not None:
         pages.check_free(html)
     found = report_view.read_report(version, context.registry)
-    samples = run_report.read_samples(version, context.registry)
-    document: dict[str, Any] = documents.everything(version) | run_report.document(version, samples)
+    document = _document(context, version)
     document["report"] = report_view.document(found)
     if html is not None:
         document["html"] = str(pages.write_page(html.absolute(), report_view.page(version, found)))
@@ -114,19 +142,33 @@ def _report(context: Context, version: Version, every_layer: bool, html: Path | 
         context.out.note(f"wrote {html}")
 
 
-def _render(version: Version, samples: Sequence[Sample], whole: bool, console: Console) -> None:
+def _render(
+    version: Version,
+    samples: Sequence[Sample],
+    scores: Sequence[Score],
+    told: Mapping[str, Any],
+    whole: bool,
+    console: Console,
+) -> None:
+    served = told["servable"]
     fields = {
         "adapter": version.ref,
         "aliases": ", ".join(version.aliases),
         "tags": tag_line(version.tags),
         "kind": version.kind,
+        "from": origin_line(told["origin"]),
         "domain": version.domain,
         "base": f"{version.base.id} ({version.base.model_type}, {count(version.base.parameters)} parameters)",
         "rank": f"{version.rank}, alpha {version.alpha:g}",
         "targets": ", ".join(version.target_modules),
         "parameters": run_report.share(version),
+        "vLLM": f"serves it with --max-lora-rank {served['max_lora_rank']}"
+        if served["vllm"]
+        else f"cannot serve it: {'; '.join(served['why'])}",
         "created": f"{ago(version.created_at)} ({documents.moment(version.created_at)})",
         "removed": None if version.removed_at is None else ago(version.removed_at),
+        "damage": version.damage
+        and f"{version.damage}; make or import the same content again, which heals it",
         "sha256": version.digest,  # bare, so that it fits 80 columns
     }
     print_fields(console, fields | _run(version) | _recipe(version))
@@ -136,6 +178,7 @@ def _render(version: Version, samples: Sequence[Sample], whole: bool, console: C
         (Column("file"), Column("size", right=True), Column("sha256", style="dim")),
         [[f.name, size(f.size), short(f.sha256)] for f in version.files],
     )
+    score_view.print_scores(console, scores, whole=whole)
     run_report.print_samples(console, samples, whole=whole)
 
 
@@ -146,6 +189,7 @@ def _run(version: Version) -> dict[str, str | None]:
     return {
         "task": run.settings.get("task"),
         "went on from": _parent(run),
+        "sweep": run_report.swept(run),
         **run_report.fields(run),
         "seed": str(run.seed),
         "libraries": ", ".join(f"{name} {release}" for name, release in run.libraries.items()),

@@ -49,9 +49,6 @@ def command(context: Context, base: str | None, wanted: str, trust_remote_code: 
 
 def _families(context: Context) -> None:
     found = context.host.targets()
-    if context.out.quiet and not context.out.json:
-        context.out.lines(list(found))
-        return
     document = [
         {
             "family": name,
@@ -62,7 +59,7 @@ def _families(context: Context) -> None:
         }
         for name, entry in found.items()
     ]
-    context.out.result(document, partial(_render, found))
+    context.out.result(document, partial(_render, found), bare=list(found))
 
 
 def _render(found: Mapping[str, Registered[Targets]], console: Console) -> None:
@@ -83,9 +80,6 @@ def _matches(context: Context, spec: str, wanted: str, trust_code: bool) -> None
     modules = list_modules(config, code=folder if code else None)
     names = resolve_targets(modules, config["model_type"], wanted, context.host, tell=context.out.note)
     matched = matched_by_name(names, modules)
-    if context.out.quiet and not context.out.json:
-        context.out.lines(list(names))
-        return
     rows = [_row(pattern, found) for pattern, found in matched.items()]
     family = context.host.family(config["model_type"])
     document = {
@@ -99,7 +93,7 @@ def _matches(context: Context, spec: str, wanted: str, trust_code: bool) -> None
         "linear": sum(module.linear for module in modules),
         "parameters_a_rank": sum(row["parameters_a_rank"] for row in rows),
     }
-    context.out.result(document, partial(_render_matches, document))
+    context.out.result(document, partial(_render_matches, document), bare=list(names))
     context.out.next(f"lftreg train customer_support --base {spec} --targets {wanted} --dry-run")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,12 @@ from lftreg.cli.complete import DATA
 from lftreg.cli.context import Context
 from lftreg.cli.options import MAP, QUANTIZE, TRUST
 from lftreg.cli.tables import count, print_fields, short, size
-from lftreg.errors import NotFound, UsageError
+from lftreg.cli.training_sources import Source, find_sources, planned_sources
+from lftreg.errors import LftregError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lftreg.plugins.types import Domain
     from lftreg.registry import Version
     from lftreg.training import Plan, RunFolder
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
         "lftreg train --data ./inbox.jsonl --name inbox --rank 8",
         "lftreg train --data ./tickets.csv --map prompt=Subject --map response=Reply --dry-run",
         "lftreg train financial_advisor --base ./my-llama --targets attention --dry-run",
+        "lftreg train customer_support financial_advisor code_generation",
+        "lftreg train --plan adapters.toml",
         "lftreg train --resume",
     ),
 )
@@ -46,6 +47,13 @@ if TYPE_CHECKING:
     "repeatable.",
 )
 @MAP
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Train the adapters of a TOML file together, each with its own data and settings.",
+)
 @click.option("--name", metavar="NAME", help="Name of the adapter; the domain's or the file's if left out.")
 @click.option("--base", metavar="BASE", help="starter, a folder, or a hub id.")
 @click.option("--rank", type=int, metavar="N", help="Rank of the factors (16).")
@@ -91,7 +99,13 @@ if TYPE_CHECKING:
 @QUANTIZE
 @click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, a third more time.")
 @click.option(
-    "--packing", is_flag=True, default=None, help="Several rows a line, none of which sees another."
+    "--plain", is_flag=True, default=None, help="By PEFT's own model, one adapter after another: slower."
+)
+@click.option(
+    "--packing",
+    is_flag=True,
+    default=None,
+    help="Several rows a line, by PEFT's own model; none sees another.",
 )
 @click.option("--seed", type=int, metavar="N", help="Seed of the factors and of the order of rows (0).")
 @TRUST
@@ -135,6 +149,7 @@ def command(
     domains: Sequence[str],
     data: Sequence[str],
     mapping: Sequence[str],
+    plan_file: Path | None,
     name: str | None,
     base: str | None,
     dry_run: bool,
@@ -150,7 +165,8 @@ def command(
 ) -> None:
     """Train an adapter on a domain or on your own data.
 
-    The best version by validation loss is registered, with its settings, its losses and the loss curve.
+    The best version by validation loss is registered, with its settings, its losses and the loss curve. Several
+    domains, or the adapters of a --plan, train together over one base.
     Ctrl-C saves a checkpoint; --resume goes on from it, and what comes of it is the same, to the bit.
     """
     if save_every is not None and save_every < 1:
@@ -165,42 +181,109 @@ def command(
     if several and not dry_run and not launching.launched():
         launching.launch(gpus, processes, accelerate_config)
         return
+    if plan_file is not None and (domains or data or mapping or name or resume):
+        raise UsageError(
+            "--plan with a domain, --data, --map, --name or --resume",
+            "the plan says what is trained; `lftreg train --resume NAME...` goes on with its runs",
+        )
+    asked = {"base": base, **options}
     if resume:
         if mapping:
             raise UsageError("--map with --resume", "the run knows its columns")
-        resumed = resuming.plans(context, domains, data, name, {"base": base, **options})
-        plans = [plan for plan, _ in resumed]
+        jobs = [Job(*one) for one in resuming.plans(context, domains, data, name, asked)]
     else:
-        sources = _sources(context, domains, data, mapping, name)
-        asked = {"base": base or context.settings.base, "trust_code": trust_remote_code, **options}
-        if dry_run:
-            plans = [_plan(context, source, name, asked) for source in sources]
+        found = (
+            planned_sources(context, plan_file)
+            if plan_file
+            else find_sources(context, domains, data, mapping, name)
+        )
+        asked["trust_code"] = trust_remote_code
+        jobs = [Job(_plan(context, source, name, asked), source=source) for source in found]
+    _refuse_twice(jobs)
     if dry_run:
-        plan_view.show_plans(context, plans, gpu_type, gpus or processes or 1)
+        plan_view.show_plans(context, [job.plan for job in jobs], gpu_type, gpus or processes or 1)
         return
-    run = partial(_run, context, save_every, log_to)
-    if resume:
-        _tell(context, [run(plan, folder) for plan, folder in resumed])
+    _train(context, save_every, log_to, jobs)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, the run that it goes on with, and where its data comes from."""
+
+    plan: Plan
+    run: RunFolder | None = None
+    source: Source | None = None
+
+
+def _refuse_twice(jobs: Sequence[Job]) -> None:
+    names = [job.plan.name for job in jobs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"{twice} is to be trained twice", "give each adapter a name of its own, in a --plan FILE"
+        )
+
+
+def _train(context: Context, save_every: int | None, log_to: Sequence[str], jobs: Sequence[Job]) -> None:
+    """Train, tell of what was made, and end with the error of what was not."""
+    from lftreg.cli.company_view import following_all
+    from lftreg.training import Wanted, run_plans
+    from lftreg.training.trackers import tensorboard_folder
+
+    for job in jobs:
+        _announce(context, job.plan)
+    if "tensorboard" in log_to:
+        context.out.note(f"tensorboard --logdir {tensorboard_folder(context.home)}")
+    with following_all(context, [job.plan for job in jobs]) as views:
+        wanted = [
+            Wanted(job.plan, listen, job.run, ended) for job, (listen, ended) in zip(jobs, views, strict=True)
+        ]
+        ends = run_plans(
+            wanted, context.registry, save_every=save_every, log_to=log_to,
+            price_per_hour=context.settings.price_per_hour,
+        )  # fmt: skip
+    made = [end for end in ends if not isinstance(end, LftregError)]
+    errors = {job.plan.name: end for job, end in zip(jobs, ends, strict=True) if isinstance(end, LftregError)}
+    for job, end in zip(jobs, ends, strict=True):
+        if not isinstance(end, LftregError):
+            _warn_of_changes(context, job, end)
+    if made:
+        _tell(context, made, several=len(jobs) > 1)
+    if len(jobs) == 1:
+        for error in errors.values():
+            raise error
+    _raise(context, errors, len(jobs))
+
+
+def _raise(context: Context, errors: Mapping[str, LftregError], of: int) -> None:
+    """End with what went wrong, where something did: each is told, and the exit code is the first one's."""
+    if not errors:
         return
-    _tell(
-        context, [_checked(context, source, run(_plan(context, source, name, asked))) for source in sources]
+    for name, error in errors.items():
+        context.out.warn(f"{name}: {error.message}" + (f" ({error.hint})" if error.hint else ""))
+    first = next(iter(errors.values()))
+    whole = LftregError(
+        f"{len(errors)} of {of} adapters were not trained: {', '.join(errors)}",
+        "the others are registered" if len(errors) < of else None,
+        code=first.code if len({error.code for error in errors.values()}) == 1 else "not-all",
     )
+    whole.exit_code = first.exit_code
+    raise whole
 
 
-def _checked(context: Context, source: Source, version: Version) -> Version:
-    """A version, and a warning where a file was changed while it was trained."""
-    for changed in source.changed():
+def _warn_of_changes(context: Context, job: Job, version: Version) -> None:
+    """Where a file was changed while it was trained."""
+    for changed in job.source.changed() if job.source else ():
         context.out.warn(
             f"{changed} was changed meanwhile; {version.ref} was trained on what stood there at the beginning"
         )
-    return version
 
 
-def _tell(context: Context, versions: Sequence[Version]) -> None:
-    answered = {version.ref: run_report.read_samples(version, context.registry) for version in versions}
-    rows = [
-        documents.made(version) | run_report.document(version, answered[version.ref]) for version in versions
-    ]
+def _tell(context: Context, versions: Sequence[Version], *, several: bool) -> None:
+    from lftreg.training.shown import left_by_run, read_samples
+
+    answered = {version.ref: read_samples(version, context.registry) for version in versions}
+    rows = [documents.made(version) | left_by_run(version, answered[version.ref]) for version in versions]
 
     def render(console: Console) -> None:
         for version in versions:
@@ -214,73 +297,20 @@ def _tell(context: Context, versions: Sequence[Version]) -> None:
             print_fields(console, shown)
             run_report.print_samples(console, answered[version.ref], whole=context.out.verbose)
 
-    context.out.result(rows[0] if len(rows) == 1 else rows, render)
+    bare = [version.ref for version in versions]
+    context.out.result(rows if several else rows[0], render, bare=bare)
     context.out.next(f'lftreg generate {versions[-1].name} "..."')
 
 
-@dataclass(frozen=True)
-class Source:
-    """What is trained on, how another process finds it again, and which of its files have changed since."""
-
-    domain: Domain
-    found: dict[str, Any]
-    changed: Callable[[], list[str]] = list
-
-
-def _sources(
-    context: Context, domains: Sequence[str], data: Sequence[str], mapping: Sequence[str], name: str | None
-) -> list[Source]:
-    """What to train on: domains by name, or files as one domain."""
-    if bool(domains) == bool(data):
-        what = "both a domain and --data" if data else "nothing to train on"
-        raise UsageError(
-            what, "lftreg train customer_support, or lftreg train --data FILE; `lftreg domains` lists them"
-        )
-    if data:
-        from lftreg.cli.own_data import lasting, read_own
-
-        own = read_own(context, data, mapping, name)
-        return [Source(own.domain, {"data": lasting(data), "map": list(mapping)}, own.changed)]
-    if mapping:
-        raise UsageError("--map tells the columns of --data", "a domain has none")
-    if name is not None and len(domains) > 1:
-        raise UsageError("one --name for several domains", "train them one by one, or leave --name out")
-    try:
-        return [Source(context.host.domain(domain), {"domain": domain}) for domain in domains]
-    except NotFound as error:
-        from lftreg.cli.own_data import hint_at_data
-
-        raise hint_at_data(domains, error) from error
-
-
-def _plan(context: Context, source: Source, name: str | None, asked: dict[str, Any]) -> Plan:
+def _plan(context: Context, source: Source, name: str | None, asked: Mapping[str, Any]) -> Plan:
     from lftreg.training import make_plan
 
+    told = {key: value for key, value in asked.items() if value is not None}
+    given = {"base": context.settings.base, **source.asked, **told}
     return make_plan(
-        source.domain, name=name, registry=context.registry, host=context.host, source=source.found, **asked
-    )
-
-
-def _run(
-    context: Context, save_every: int | None, log_to: Sequence[str], plan: Plan, run: RunFolder | None = None
-) -> Version:
-    from lftreg.cli.training_view import following
-    from lftreg.training import run_plan
-    from lftreg.training.trackers import tensorboard_folder
-
-    _announce(context, plan)
-    if "tensorboard" in log_to:
-        context.out.note(f"tensorboard --logdir {tensorboard_folder(context.home)}")
-    with following(context, plan) as listen:
-        return run_plan(
-            plan,
-            context.registry,
-            listen,
-            run,
-            save_every=save_every,
-            log_to=log_to,
-            price_per_hour=context.settings.price_per_hour,
-        )
+        source.domain, name=name or source.name, registry=context.registry, host=context.host, source=source.found,
+        **given,
+    )  # fmt: skip
 
 
 def _announce(context: Context, plan: Plan) -> None:

@@ -20,13 +20,14 @@ from lftreg.composer.fitting.search import BATCH, Found, Trial, search, some
 from lftreg.composer.listening import Listener, silent
 from lftreg.composer.plan import Plan, make_plan
 from lftreg.data.files import read_data
+from lftreg.data.origin import data_digest
 from lftreg.data.splits import key_of
 from lftreg.errors import Incompatible, InvalidData, LftregError, UsageError
 from lftreg.models.base import FoundBase, find_base, same_base
 from lftreg.models.load import load_base, load_tokenizer, stop_ids
 from lftreg.models.tasks import CLASSIFY, MASKED, Task, length_limit, task_of, unit_of
 from lftreg.objectives import Objective, make_objective
-from lftreg.objectives.rows import Row, data_digest
+from lftreg.objectives.rows import Row
 from lftreg.plugins.host import Host
 from lftreg.plugins.types import SPLITS, Example, Split
 from lftreg.registry import Registry
@@ -133,6 +134,8 @@ def fit_weights(
     data = _encode(objective, examples, length_limit(found.config, max_length))
     listen("loading the base")
     loaded = load_base(found, dtype, task=task)
+    for parent in plan.parents:
+        registry.weights(parent.version)
     stack = mixture_of(loaded.model, plan.parents, plan.layers)
     trial = Trial(loaded.model, objective, stack)
     best = _search(trial, data, per, steps, seed, listen)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,10 @@ def examples(folder: Path, split: Split, seed: int) -> Iterator[Example]:
 
 
 def _row(fact: dict[str, Any], prompt: str, seen: bool = True) -> Example:
-    return Example.pair(prompt, fact["answer"].strip(), fact=fact["id"], seen=seen)
+    return replace(
+        Example.pair(prompt, fact["answer"].strip(), fact=fact["id"], seen=seen),
+        tests=fact.get("asserts", ""),
+    )
 
 
 @cache

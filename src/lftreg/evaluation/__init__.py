@@ -1,0 +1,1 @@
+"""Evaluation: base and adapters on the same items, with what a difference is worth."""

@@ -1,0 +1,78 @@
+"""Cross entropy from hidden states, without the logits of all tokens at once.
+
+The output layer of a frozen base has no gradient of its own, so the gradient of the hidden states can be computed
+together with the loss, some tokens at a time, while their logits are there: a vocabulary of 128,000 words takes a few
+hundred MB, however many tokens are learned. The idea is that of Liger Kernel (Hsu et al. 2024, arXiv 2410.10989).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+AT_ONCE = 2**25  # logits
+FEWEST = 128  # tokens: fewer would be a slower product
+
+
+def is_plain(head: Any) -> bool:
+    """Whether an output layer is one product with frozen numbers."""
+    from torch import nn
+
+    return type(head) is nn.Linear and not head.weight.requires_grad and head.weight.is_floating_point()
+
+
+def fused_loss(hidden: Tensor, head: nn.Linear, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the losses of tokens, each as often as it counts, and the losses themselves, detached.
+
+    `hidden` is (tokens, width), `labels` and `counts` (tokens,); losses are in nats and float32. A token that is no
+    number spoils its own gradient and no other.
+    """
+    total, losses = _function().apply(hidden, head.weight, head.bias, labels, counts)
+    return total, losses
+
+
+def _function() -> Any:
+    """Made when it is needed: this module is read without torch."""
+    global _fused
+    if _fused is None:
+        _fused = _make()
+    return _fused
+
+
+_fused: Any = None
+
+
+def _make() -> Any:
+    import torch
+    import torch.nn.functional as F
+
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, counts: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            size = max(FEWEST, AT_ONCE // weight.shape[0])
+            losses, gradients = [], []
+            parts = (torch.split(one, size) for one in (hidden, labels, counts))
+            for some, wanted, count in zip(*parts, strict=True):
+                logits = F.linear(some, weight, bias).float()
+                losses.append(F.cross_entropy(logits, wanted, reduction="none"))
+                if ctx.needs_input_grad[0]:
+                    slope = torch.softmax(logits, -1)
+                    slope[torch.arange(len(wanted), device=wanted.device), wanted] -= 1.0
+                    slope *= count[:, None]
+                    gradients.append((slope.to(weight.dtype) @ weight).to(hidden.dtype))
+            every = torch.cat(losses)
+            if gradients:
+                ctx.save_for_backward(torch.cat(gradients))
+            ctx.mark_non_differentiable(every)
+            return (every * counts).sum(), every
+
+        @staticmethod
+        def backward(ctx: Any, slope: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+            (gradients,) = ctx.saved_tensors
+            return gradients * slope.to(gradients.dtype), None, None, None, None
+
+    return Fused

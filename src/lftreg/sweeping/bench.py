@@ -1,0 +1,203 @@
+"""Where trials train: a base that is read once, and loops over it that stop at a rung and go on when they may."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from lftreg.errors import LftregError
+from lftreg.models.configs import plain_config
+from lftreg.models.load import Loaded, load_base
+from lftreg.objectives.packing import check_packing
+from lftreg.training import Plan, samples
+from lftreg.training.alone import Alone
+from lftreg.training.asks import Ask, Asking, Subject
+from lftreg.training.by_itself import with_adapter
+from lftreg.training.cohort import Member, Shared
+from lftreg.training.events import Event, Stepped, Validated
+from lftreg.training.lanes import Lane
+from lftreg.training.learner import Learner
+from lftreg.training.loop import Loop
+from lftreg.training.noise import noisy_embeddings
+from lftreg.training.publish import Outcome, check_alive
+from lftreg.training.state import Fitted
+from lftreg.training.stopping import Stop
+from lftreg.training.together import seated, shared_base
+
+Hear = Callable[[], None]  # is told of every step
+
+
+class Seat:
+    """One loop, which can be taken to a step and no further, and what it left or was ended by."""
+
+    def __init__(self, plan: Plan, subject: Subject, stop: Stop, hear: Hear) -> None:
+        train, validation = plan.rows["train"].rows, plan.rows["validation"].rows
+        self.plan, self.subject = plan, subject
+        self.fitted: Fitted | None = None
+        self.loss = math.inf  # the lowest so far
+        self.before = math.inf  # that of the base
+        self.validated = -1  # the step of the last validation
+        self._hear = hear
+        self._asking = Loop(
+            subject, plan.objective, train, validation, plan.settings, self._listen, stop=stop
+        ).run()  # fmt: skip
+        self._pending: Ask | None = None
+
+    @property
+    def improved(self) -> bool:
+        return self.loss < self.before
+
+    def until(self, step: int | None) -> Asking[None]:
+        """Go on until the validation at `step`, or to the end, as a generator of what is asked of the model."""
+        try:
+            ask = self._asking.send(None) if self._pending is None else self._pending
+            while step is None or self.validated < step:
+                ask = self._asking.send((yield ask))
+            self._pending = ask
+        except StopIteration as end:
+            self.fitted = end.value
+
+    def test(self) -> Asking[float]:
+        """The loss of the best factors, which the subject has by now, on the rows that no trial has seen."""
+        rows = self.plan.objective.held_out(self.plan.rows["test"].rows)
+        evaluated = yield from Learner(self.subject, self.plan.settings).evaluate(rows)
+        return evaluated.loss
+
+    def _listen(self, event: Event) -> None:
+        if isinstance(event, Validated):
+            self.loss, self.validated = min(self.loss, event.loss), event.step
+            if event.step == 0:
+                self.before = event.loss
+        elif isinstance(event, Stepped):
+            self._hear()
+
+
+class Bench:
+    """The base of a sweep, and trials on it."""
+
+    def __init__(self, accelerator: Any, stop: Stop, hear: Hear) -> None:
+        self._accelerator, self._stop, self._hear = accelerator, stop, hear
+        self._bases: dict[Hashable, Loaded] = {}
+
+    @contextmanager
+    def together(self, plans: Sequence[Plan]) -> Iterator[Table]:
+        """Seats for plans that share a base, side by side; for one plan that cannot, a seat by itself."""
+        # As `lftreg train` does it: on a GPU a single adapter is PEFT's own model.
+        single = len(plans) == 1 and self._accelerator.device.type != "cpu"
+        if single or shared_base(plans[0]) is None:
+            with self._by_itself(plans[0]) as table:
+                yield table
+            return
+        loaded = self._shared(plans[0])
+        seats = [self._seat(plan, loaded) for plan in plans]
+        with Shared(loaded.model) as shared:
+            yield Side(loaded, shared, seats)
+
+    def _shared(self, plan: Plan) -> Loaded:
+        key = shared_base(plan)
+        if key not in self._bases:
+            self._bases[key] = load_base(plan.base, plan.settings.dtype, quantize=plan.settings.quantize)
+        return self._bases[key]
+
+    def _seat(self, plan: Plan, loaded: Loaded) -> tuple[Seat, Any]:
+        lane, config = seated(plan, loaded, self._accelerator)
+        return Seat(plan, lane, self._stop, self._hear), config
+
+    @contextmanager
+    def _by_itself(self, plan: Plan) -> Iterator[Table]:
+        """As `lftreg.training.by_itself` does it: PEFT's model, and a base of its own."""
+        import torch
+
+        settings = plan.settings
+        torch.manual_seed(settings.seed)
+        loaded = load_base(
+            plan.base, settings.dtype, task=plan.task, labels=plan.labels, quantize=settings.quantize
+        )
+        torch.manual_seed(settings.seed)
+        model = with_adapter(loaded, plan)
+        if settings.packing:
+            check_packing(model)
+        config = plain_config(model.peft_config["default"], plan.base.record.id)
+        alone = Alone(model, plan.objective, self._accelerator, settings.gradient_checkpointing)
+        with noisy_embeddings(model, settings.neftune):
+            yield Single(loaded, alone, [(Seat(plan, alone, self._stop, self._hear), config)])
+
+
+class Table(ABC):
+    """Seats at which trials train."""
+
+    def __init__(self, loaded: Loaded, seats: Sequence[tuple[Seat, Any]]) -> None:
+        self.loaded = loaded
+        self.seats = [seat for seat, _ in seats]
+        self._configs = [config for _, config in seats]
+
+    @abstractmethod
+    def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
+        """Take what seats ask to its end: what each leaves, or what ended it."""
+
+    @abstractmethod
+    def take(self, seat: Seat) -> None:
+        """Give the seat's model its best factors."""
+
+    @abstractmethod
+    def answers(self, seat: Seat) -> list[str]:
+        """What the seat's model says to the plan's questions."""
+
+    def tested(self) -> tuple[float, Outcome]:
+        """What the only seat, which has ended, comes to on the test split; and what there is to publish."""
+        (seat,) = self.seats
+        assert seat.fitted is not None
+        check_alive(seat.fitted, seat.plan)
+        self.take(seat)
+        ((_, loss),) = self.run([(seat, seat.test())])
+        if isinstance(loss, LftregError):
+            raise loss
+        return loss, Outcome(seat.fitted, self._configs[0], ())
+
+
+class Side(Table):
+    """Side by side over one base."""
+
+    def __init__(self, loaded: Loaded, shared: Shared, seats: Sequence[tuple[Seat, Any]]) -> None:
+        super().__init__(loaded, seats)
+        self._shared = shared
+
+    def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
+        members = [Member(cast(Lane, seat.subject), asking) for seat, asking in wanted]
+        for member, end in self._shared.run(members):
+            yield wanted[members.index(member)][0], end
+
+    def take(self, seat: Seat) -> None:
+        assert seat.fitted is not None
+        cast(Lane, seat.subject).load(seat.fitted.factors)
+
+    def answers(self, seat: Seat) -> list[str]:
+        with self._shared.speaking(cast(Lane, seat.subject)):
+            return samples.answers(self._shared.model, self.loaded, samples.questions(seat.plan))
+
+
+class Single(Table):
+    """One trial, with a base to itself."""
+
+    def __init__(self, loaded: Loaded, alone: Alone, seats: Sequence[tuple[Seat, Any]]) -> None:
+        super().__init__(loaded, seats)
+        self._alone = alone
+
+    def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
+        ((seat, asking),) = wanted
+        try:
+            yield seat, self._alone.run(asking)
+        except LftregError as error:
+            yield seat, error
+
+    def take(self, seat: Seat) -> None:
+        from peft import set_peft_model_state_dict
+
+        assert seat.fitted is not None
+        set_peft_model_state_dict(self._alone.model, seat.fitted.factors)
+
+    def answers(self, seat: Seat) -> list[str]:
+        return samples.answers(self._alone.model, self.loaded, samples.questions(seat.plan))

@@ -1,0 +1,221 @@
+"""Many loops that train over one base, and share each of its passes.
+
+Whatever the loops ask for at a time is laid out together: the rows of all that learn go through the base in one pass,
+and the rows of all that validate in another. A loop that ends, well or not, leaves; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lftreg.errors import LftregError
+from lftreg.models.line import ATTENTION, Cut, on_one_line, takes_a_line
+from lftreg.objectives.causal import hidden_of, logits_of
+from lftreg.objectives.fused import fused_loss, is_plain
+from lftreg.objectives.layout import Layout, lay_out, learned_labels
+from lftreg.objectives.rows import IGNORED, Row
+from lftreg.training import memory
+from lftreg.training.alone import autocast
+from lftreg.training.asks import Ask, Asking, Judge, Learn
+from lftreg.training.lanes import Lane, Lanes, Stretch, stretches
+
+if TYPE_CHECKING:
+    import torch
+
+Asked = tuple[Lane, Ask]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A loop or a validation under way, and the lane that it is about."""
+
+    lane: Lane
+    asking: Asking[Any]
+
+
+class Shared:
+    """A base that answers many loops at once. Use it as a context: within, the base has hooks."""
+
+    def __init__(self, model: Any, *, plain: bool = False) -> None:
+        """`plain` fills rows up, one a line, as a loop by itself does."""
+        self.model = model
+        self._attention = model.config._attn_implementation
+        self._line = not plain and model.device.type == "cpu" and takes_a_line(model)
+        self._lanes = Lanes(model)
+        self._exits = ExitStack()
+        self._cut: Cut | None = None
+        self._most: int | None = None  # lanes that memory has room for at once
+
+    def __enter__(self) -> Shared:
+        self._exits.callback(self._lanes.close)
+        if self._line:
+            self._cut = self._exits.enter_context(on_one_line(self.model))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.model.eval()
+        self._exits.close()
+
+    def run(self, members: Sequence[Member]) -> Iterator[tuple[Member, Any | LftregError]]:
+        """Take members to their ends, in the order in which these come: what each leaves, or what ended it."""
+        waiting: dict[int, Ask] = {}
+        for member in members:
+            self.hook(member.lane)
+        answers: dict[int, Any] = dict.fromkeys(range(len(members)))
+        while answers:
+            for number, answer in answers.items():
+                member = members[number]
+                try:
+                    waiting[number] = member.asking.send(answer)
+                except StopIteration as end:
+                    yield member, end.value
+                except LftregError as error:
+                    yield member, error
+            asked = [(number, (members[number].lane, ask)) for number, ask in sorted(waiting.items())]
+            waiting.clear()
+            answers = {}
+            for kind in (Learn, Judge):
+                some = [(number, one) for number, one in asked if isinstance(one[1], kind)]
+                found = self.answer([one for _, one in some])
+                answers |= dict(zip([number for number, _ in some], found, strict=True))
+
+    def hook(self, lane: Lane) -> None:
+        """Have the base's layers ready for a lane."""
+        self._lanes.hook(lane)
+
+    @contextmanager
+    def speaking(self, lane: Lane) -> Iterator[None]:
+        """Within, the model is the base with this lane's factors for whatever it is given."""
+        self.model.eval()
+        self.hook(lane)
+        if self._cut is not None:
+            self.model.set_attn_implementation(self._attention)
+        self._lanes.begin([Stretch(lane, (), 0, None)], training=False)
+        try:
+            yield
+        finally:
+            self._lanes.end()
+            if self._cut is not None:
+                self.model.set_attn_implementation(ATTENTION)
+
+    def answer(self, asked: Sequence[Asked]) -> list[Any]:
+        """The answers to asks of one kind; None for one that memory has no room for even by itself."""
+        if not asked:
+            return []
+        if self._most is None or len(asked) <= self._most:
+            found = self._passed(asked)
+            if found is not None or len(asked) == 1:
+                return [None] if found is None else found
+            memory.release(self.model.device)
+            self._most = -(-len(asked) // 2)
+        most = self._most
+        return [one for at in range(0, len(asked), most) for one in self.answer(asked[at : at + most])]
+
+    def _passed(self, asked: Sequence[Asked]) -> list[Any] | None:
+        """One pass for all; None where memory ran out, with nothing learned."""
+        states = [lane.drawn_so_far() for lane, _ in asked]
+        try:
+            return self._pass(asked)
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+        finally:
+            self._lanes.end()
+        for (lane, _), state in zip(asked, states, strict=True):
+            lane.draw_from(state)
+        return None
+
+    def _pass(self, asked: Sequence[Asked]) -> list[Any]:
+        import torch
+
+        learning = isinstance(asked[0][1], Learn)
+        layout, work = self._lay_out(asked)
+        if self.model.training != learning:
+            self.model.train(learning)
+        self._lanes.begin(work, learning)
+        with torch.set_grad_enabled(learning), autocast(self.model):
+            if not learning:
+                return self._judged(layout, work)
+            learned = [ask.learned for _, ask in asked if isinstance(ask, Learn)]
+            total, losses = self._losses(layout, work, learned)
+        _learn(total, [lane for lane, _ in asked])
+        return losses
+
+    def _judged(self, layout: Layout, work: Sequence[Stretch]) -> list[Any]:
+        import torch
+
+        sizes = [sum(row.learned for row in stretch.rows) for stretch in work]
+        found = hidden_of(self.model, layout)
+        made = logits_of(self.model, layout) if found is None else found[0]
+        parts = zip(torch.split(made, sizes), torch.split(layout.labels, sizes), work, strict=True)
+        judged = []
+        for some, labels, stretch in parts:  # a lane at a time: logits are the widest that there is
+            logits = some if found is None else found[1](some)
+            judged.append(stretch.lane.objective.judged_by(logits.float(), labels, stretch.rows))
+        return judged
+
+    def _losses(
+        self, layout: Layout, work: Sequence[Stretch], learned: Sequence[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What is to be learned by all lanes, and the loss of each, detached."""
+        import torch
+        import torch.nn.functional as F
+
+        weights = [
+            [weight / count for weight in stretch.lane.objective.weights(stretch.rows)]
+            for stretch, count in zip(work, learned, strict=True)
+        ]
+        counts = torch.tensor([w for some in weights for w in some], device=layout.labels.device)
+        found = hidden_of(self.model, layout)
+        if found is not None and is_plain(found[1]):
+            total, losses = fused_loss(*found, layout.labels, counts)
+        else:
+            logits = logits_of(self.model, layout) if found is None else found[1](found[0])
+            losses = F.cross_entropy(logits.float(), layout.labels, reduction="none")
+            total = (losses * counts).sum()
+        parts = torch.split(losses.detach() * counts, [len(some) for some in weights])
+        return total, [part.sum() for part in parts]
+
+    def _lay_out(self, asked: Sequence[Asked]) -> tuple[Layout, list[Stretch]]:
+        """The rows of all lanes, one lane after another: on one line, or filled up to the longest, one a line."""
+        device = self.model.device
+        rows = [row for _, ask in asked for row in ask.rows]
+        room = None if self._line else max(len(row.ids) for row in rows)
+        work = list(stretches([(lane, ask.rows) for lane, ask in asked], room))
+        if self._cut is not None:
+            self._cut.lengths = [len(row.ids) for row in rows]
+        return (_on_a_line(rows, device) if self._line else lay_out(rows, device)), work
+
+
+def _on_a_line(rows: Sequence[Row], device: torch.device) -> Layout:
+    """Rows one after another on one line, each with positions of its own."""
+    import torch
+
+    places, start = [], 0
+    for row in rows:
+        places += [start + at - 1 for at, label in enumerate(row.labels) if label != IGNORED]
+        start += len(row.ids)
+    return Layout(
+        torch.tensor([[id_ for row in rows for id_ in row.ids]], device=device),
+        torch.tensor([[at for row in rows for at in range(len(row.ids))]], device=device),
+        torch.tensor(places, device=device),
+        learned_labels(rows, device),
+    )
+
+
+def _learn(total: torch.Tensor, lanes: Sequence[Lane]) -> None:
+    """Add the gradients of what is learned to the lanes' parameters: all of them, or none where memory runs out."""
+    import torch
+
+    parameters = [p for lane in lanes for p in lane.named.values()]
+    gradients: Sequence[Any] = torch.autograd.grad(total, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad += gradient

@@ -1,0 +1,345 @@
+"""Adapters that train side by side on one frozen base, each on a stretch of the tokens of every pass.
+
+The base's layers compute all tokens in one product. A hook behind each adds to a lane's stretch what its own factors
+make of it, as PEFT does for a single adapter:
+
+    y[stretch] += scale * (dropout(x[stretch]) A^T) B^T
+
+Where lanes have equally many tokens and are many, their factors are stacked, and two batched products do it for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lftreg.errors import Incompatible
+from lftreg.models.fresh import checkpoint_gradients
+from lftreg.objectives.causal import Causal
+from lftreg.objectives.rows import Row
+
+if TYPE_CHECKING:
+    import torch
+
+MANY = 3  # lanes on a GPU from which their factors are stacked: a batched product is one launch
+ADAPTER = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What an adapter has for one layer: A (rank, inputs), B (outputs, rank), and how much their product counts."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scale: float
+
+
+class Lane:
+    """One adapter in training: its factors by layer, and the generator that its dropout and noise draw from."""
+
+    def __init__(
+        self,
+        named: dict[str, torch.Tensor],
+        factors: Mapping[str, Factors],
+        objective: Causal,
+        base: Any,
+        accelerator: Any,
+        *,
+        dropout: float = 0.0,
+        noise: float = 0.0,
+    ) -> None:
+        """`noise` is NEFTune's alpha. The generator goes on from torch's, as it is now."""
+        import torch
+
+        self.named = named
+        self.factors_by_layer = factors
+        self.objective = objective
+        self.accelerator = accelerator
+        self.dropout, self.noise = dropout, noise
+        self._base = base
+        self._generator = torch.Generator(self.device)
+        self.draw_from(_random_state(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.accelerator.device
+        return device
+
+    @property
+    def checkpointing(self) -> bool:
+        return any(getattr(module, "gradient_checkpointing", False) for module in self._base.modules())
+
+    def checkpoint_gradients(self) -> None:
+        checkpoint_gradients(self._base)  # for all that share the base: what it saves is theirs together
+
+    def factors(self) -> dict[str, torch.Tensor]:
+        return {
+            name.replace(f".{ADAPTER}.", "."): tensor.detach().to("cpu", copy=True).contiguous()
+            for name, tensor in self.named.items()
+        }
+
+    def load(self, factors: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `factors` gave once."""
+        import torch
+
+        with torch.no_grad():
+            for name, parameter in self.named.items():
+                parameter.copy_(factors[name.replace(f".{ADAPTER}.", ".")])
+
+    def optimizer(self, lr: float, weight_decay: float) -> Any:
+        import torch
+
+        fused = True if self.device.type == "cuda" else None
+        return torch.optim.AdamW(list(self.named.values()), lr=lr, weight_decay=weight_decay, fused=fused)
+
+    def random_state(self) -> list[torch.Tensor]:
+        """Torch's own generator, which a base with dropout draws from, and the lane's."""
+        import torch
+
+        return [torch.get_rng_state(), self.drawn_so_far()]
+
+    def set_random_state(self, states: list[torch.Tensor]) -> None:
+        """Take over what a lane has kept, or a run that had its base to itself."""
+        import torch
+
+        torch.set_rng_state(states[0])
+        self.draw_from(states[-1])
+
+    def drawn_so_far(self) -> torch.Tensor:
+        """The lane's own generator."""
+        state: torch.Tensor = self._generator.get_state()
+        return state
+
+    def draw_from(self, state: torch.Tensor) -> None:
+        self._generator.set_state(state)
+
+    def uniform(self, shape: Sequence[int], reach: float, like: torch.Tensor) -> torch.Tensor:
+        return like.new_empty(shape).uniform_(-reach, reach, generator=self._generator)
+
+    def kept(self, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+        """A mask of dropout: 0 for what is left out, and for the rest what makes up for it."""
+        keep = 1.0 - self.dropout
+        return like.new_empty(shape).bernoulli_(keep, generator=self._generator).div_(keep)
+
+
+def lane_of(model: Any, **options: Any) -> Lane:
+    """A lane with the factors of PEFT's model, which is taken apart: its base is as it was before.
+
+    Raises Incompatible for factors that are not of linear layers.
+    """
+    found: dict[str, Factors] = {}
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    mine = set()
+    for path, module in model.get_base_model().named_modules():
+        if not hasattr(module, "lora_A") or ADAPTER not in module.lora_A:
+            continue
+        a, b = module.lora_A[ADAPTER], module.lora_B[ADAPTER]
+        if a.weight.dim() != 2:
+            raise Incompatible(f"{path} is no linear layer", "train it with --plain", code="not-together")
+        found[path] = Factors(a.weight, b.weight, float(module.scaling[ADAPTER]))
+        mine |= {id(a.weight), id(b.weight)}
+    stray = next((name for name, p in named.items() if id(p) not in mine), None)
+    if stray is not None:
+        raise Incompatible(
+            f"{stray} is no factor of a linear layer", "train it with --plain", code="not-together"
+        )
+    return Lane(named, found, base=model.unload(), **options)
+
+
+def _random_state(device: torch.device) -> torch.Tensor:
+    import torch
+
+    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The tokens of a lane in a pass: those from `start` to before `stop`, or to the end, and the rows they are of.
+
+    `places` are these tokens in the lane's rows as they would be filled up, (rows, longest): that is how a run by
+    itself draws its noise.
+    """
+
+    lane: Lane
+    rows: Sequence[Row]
+    start: int
+    stop: int | None
+    places: torch.Tensor | None = None
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        return len(self.rows), max(len(row.ids) for row in self.rows)
+
+    def drawn(self, draw: Any, width: int) -> torch.Tensor:
+        """What `draw` gives for the shape (rows, longest, width), for the tokens that are there."""
+        rows, longest = self.padded
+        flat: torch.Tensor = draw((rows, longest, width)).reshape(rows * longest, width)
+        return flat if self.places is None else flat[self.places]
+
+
+class Lanes:
+    """The hooks on a base, and what they add in the pass that is going on."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.work: Sequence[Stretch] = ()
+        self._training = False
+        self._hooks: dict[str, Any] = {}
+        self._states: dict[tuple[int, str], Any] = {}  # of generators, for what is computed again
+        self._noise = model.get_input_embeddings().register_forward_hook(self._add_noise)
+
+    def close(self) -> None:
+        for hook in (self._noise, *self._hooks.values()):
+            hook.remove()
+        self._hooks.clear()
+
+    def hook(self, lane: Lane) -> None:
+        """Have hooks on the layers that a lane changes."""
+        for path in lane.factors_by_layer:
+            if path not in self._hooks:
+                module = self.model.get_submodule(path)
+                self._hooks[path] = module.register_forward_hook(self._adding(path))
+
+    def begin(self, work: Sequence[Stretch], training: bool) -> None:
+        """Add to these stretches from here on, until it is ended: also in a backward pass that computes again."""
+        self.work, self._training = work, training
+        self._states.clear()
+
+    def end(self) -> None:
+        self.work = ()
+        self._states.clear()
+
+    def _adding(self, path: str) -> Any:
+        def add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+            if not any(path in stretch.lane.factors_by_layer for stretch in self.work):
+                return None
+            x, y = inputs[0].reshape(-1, inputs[0].shape[-1]), output.reshape(-1, output.shape[-1])
+            if self.work[-1].stop not in (None, len(x)):
+                raise Incompatible(
+                    f"{path} is not given every token", "train it with --plain", code="not-together"
+                )
+            return self._added(path, x, y).view(output.shape)
+
+        return add
+
+    def _added(self, path: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if x.is_cuda and len(self.work) >= MANY and not any(s.lane.dropout for s in self.work):
+            stacked = stack(path, self.work)
+            if stacked is not None:
+                return stacked.added(x, y)
+        return self._one_by_one(path, x, y)
+
+    def _one_by_one(self, path: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        parts = []
+        for stretch in self.work:
+            part = y[stretch.start : stretch.stop]
+            found = stretch.lane.factors_by_layer.get(path)
+            if found is not None:
+                mine = x[stretch.start : stretch.stop].to(found.a.dtype)
+                if self._training and stretch.lane.dropout:
+                    mine = mine * self._dropout(path, stretch, mine)
+                part = part + _product(mine, found).to(part.dtype)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _dropout(self, path: str, stretch: Stretch, x: torch.Tensor) -> torch.Tensor:
+        """The lane's mask; the same one where checkpointing computes a layer again."""
+        lane, key = stretch.lane, (id(stretch.lane), path)
+        now = lane.drawn_so_far()
+        before = self._states.setdefault(key, now)
+        again = before is not now
+        if again:
+            lane.draw_from(before)
+        mask = stretch.drawn(lambda shape: lane.kept(shape, x), x.shape[-1])
+        if again:
+            lane.draw_from(now)
+        return mask
+
+    def _add_noise(self, module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+        """NEFTune's noise (Jain et al. 2023, arXiv 2310.05914), to each lane its own."""
+        import torch
+
+        if not self._training or not any(stretch.lane.noise for stretch in self.work):
+            return None
+        flat, parts = output.reshape(-1, output.shape[-1]), []
+        for stretch in self.work:
+            part, lane = flat[stretch.start : stretch.stop], stretch.lane
+            if lane.noise:
+                width = part.shape[-1]
+                reach = lane.noise / (stretch.padded[1] * width) ** 0.5
+                part = part + stretch.drawn(lambda shape: lane.uniform(shape, reach, flat), width)  # noqa: B023
+            parts.append(part)
+        return torch.cat(parts).view(output.shape)
+
+
+def _product(x: torch.Tensor, found: Factors) -> torch.Tensor:
+    import torch.nn.functional as F
+
+    return F.linear(F.linear(x, found.a), found.b) * found.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Stacked:
+    """The factors of lanes with equally many tokens: A (lanes, inputs, rank), scaled B (lanes, rank, outputs).
+
+    A lane of a smaller rank, or without the layer, is filled up with zeros.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+    def added(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        count = len(self.a)
+        wide = x.to(self.a.dtype).view(count, -1, x.shape[-1])
+        delta = torch.bmm(torch.bmm(wide, self.a), self.b)
+        return y + delta.view(y.shape).to(y.dtype)
+
+
+def stack(path: str, work: Sequence[Stretch]) -> Stacked | None:
+    """The factors of all lanes of a pass for one layer; None where their stretches are not alike."""
+    import torch
+    import torch.nn.functional as F
+
+    if len({(stretch.stop or 0) - stretch.start for stretch in work}) > 1:
+        return None
+    found = [stretch.lane.factors_by_layer.get(path) for stretch in work]
+    some = next(one for one in found if one is not None)
+    rank = max(one.a.shape[0] for one in found if one is not None)
+    inputs, outputs = some.a.shape[1], some.b.shape[0]
+    a, b = [], []
+    for one in found:
+        if one is None:
+            a.append(some.a.new_zeros(inputs, rank))
+            b.append(some.b.new_zeros(rank, outputs))
+            continue
+        room = rank - one.a.shape[0]
+        a.append(F.pad(one.a, (0, 0, 0, room)).T)
+        b.append(F.pad(one.b * one.scale, (0, room)).T)
+    return Stacked(torch.stack(a), torch.stack(b))
+
+
+def stretches(lanes: Sequence[tuple[Lane, Sequence[Row]]], room: int | None = None) -> Iterator[Stretch]:
+    """Where the tokens of lanes come to lie, one lane after another: on one line, or in lines of `room` tokens."""
+    import torch
+
+    start = 0
+    for lane, rows in lanes:
+        longest = max(len(row.ids) for row in rows)
+        size = sum(len(row.ids) for row in rows) if room is None else room * len(rows)
+        places = None
+        if room is None and any(len(row.ids) != longest for row in rows):
+            there = [number * longest + at for number, row in enumerate(rows) for at in range(len(row.ids))]
+            places = torch.tensor(there, device=lane.device)
+        elif room is not None and room != longest:
+            # What is filled up beyond the lane's own longest row takes any number: nothing looks at it.
+            across = [min(at, longest - 1) for at in range(room)]
+            places = torch.tensor(
+                [number * longest + at for number in range(len(rows)) for at in across], device=lane.device
+            )
+        yield Stretch(lane, rows, start, start + size, places)
+        start += size

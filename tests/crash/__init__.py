@@ -1,0 +1,1 @@
+"""Real commands, killed at any moment, and the registry that they leave."""

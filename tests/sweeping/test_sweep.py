@@ -1,0 +1,164 @@
+"""Sweeps by the Python call: halving, the confirmation, and what the winner tells of its study."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lftreg
+from lftreg.errors import InvalidData, LftregError, Unavailable, UsageError
+from lftreg.plugins.types import Domain, Example, Message
+from lftreg.registry import Registry, documents
+from lftreg.sweeping import events
+from lftreg.training import Runs
+
+pytestmark = pytest.mark.slow
+
+SPACE = {"lr": [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2], "rank": [2, 4]}
+
+
+def test_halving_keeps_the_best_and_the_winner_tells_of_its_study(
+    domain: Domain, asked: dict[str, Any], registry: Registry
+) -> None:
+    heard: list[events.Event] = []
+    swept = lftreg.sweep(
+        domain, space=SPACE, trials=8, at_once=4, registry=registry, listen=heard.append, **asked
+    )
+    rows = swept.rows
+    assert [row.number for row in rows] == list(range(8))
+    assert {row.end for row in rows} == {"finished", "stopped"}
+    assert all(row.percent < 100 for row in rows if row.end == "stopped")
+    halved = [event for event in heard if isinstance(event, events.Halved)]
+    assert halved and all(
+        event.kept < event.came or event.came <= 3 for event in halved if event.percent == 25
+    )
+    best = min(rows, key=lambda row: row.loss or 99.0)
+    assert best.end == "finished"
+
+    confirmed = swept.winner["confirmed"]
+    by_number = {row.number: row for row in rows}
+    assert 1 <= len(confirmed) <= 3
+    for one in confirmed:  # alone they come to what they came to side by side
+        assert one["validation"] == pytest.approx(by_number[one["trial"]].loss, rel=1e-6)
+    assert confirmed[0]["test"] == min(one["test"] for one in confirmed)
+
+    version = swept.version
+    assert version is not None and version.run is not None
+    assert [one.ref for one in registry.list(all_versions=True)] == [version.ref]
+    assert [run.status for run in Runs(registry.home).list()] == ["done"]  # no trial has a run
+    told = version.run.settings["sweep"]
+    assert told["study"] == swept.study and told["trials"] == 8 and told["trial"] == confirmed[0]["trial"]
+    assert version.run.settings["lr"] == confirmed[0]["settings"]["lr"]
+    assert version.run.losses["validation_after"] == confirmed[0]["validation"]
+    table = json.loads(registry.read(version, "sweep.json"))
+    assert [row["number"] for row in table["table"]] == list(range(8)) and table["space"] == SPACE
+    assert registry.read(version, "sweep.png").startswith(b"\x89PNG")
+    lineage = documents.lineage(registry.lineage(version.ref))
+    assert lineage["sweep"]["study"] == swept.study and lineage["sweep"]["trials"] == 8
+
+
+def test_the_winner_is_what_the_usual_command_makes(
+    domain: Domain, asked: dict[str, Any], registry: Registry
+) -> None:
+    swept = lftreg.sweep(domain, space={"lr": [1e-3, 1e-2]}, trials=2, registry=registry, **asked)
+    again = lftreg.train(
+        domain, name="again", registry=registry, lr=swept.winner["confirmed"][0]["settings"]["lr"], **asked
+    )
+    assert swept.version is not None and again.digest == swept.version.digest
+
+
+def test_no_trial_sees_the_test_split(domain: Domain, asked: dict[str, Any], registry: Registry) -> None:
+    """Another test split changes no trial; only what the confirmation finds."""
+
+    def others(split: Any, seed: int) -> Any:
+        if split != "test":
+            return domain.build(split, seed)
+        said = [(Message("user", f"Name {n}"), Message("assistant", "Something else.")) for n in range(4)]
+        return [Example(turns) for turns in said]
+
+    options = {"space": {"lr": [1e-3, 3e-3, 1e-2]}, "trials": 4, "registry": registry, **asked}
+    one = lftreg.sweep(domain, **options)
+    other = lftreg.sweep(replace(domain, build=others), name="others", **options)
+    assert [row.loss for row in one.rows] == [row.loss for row in other.rows]
+    assert one.winner["confirmed"][0]["test"] != other.winner["confirmed"][0]["test"]
+
+
+def test_a_study_that_is_done_is_told_again_and_more_trials_go_on(
+    domain: Domain, asked: dict[str, Any], registry: Registry
+) -> None:
+    options = {"space": {"lr": [1e-3, 3e-3, 1e-2]}, "registry": registry, **asked}
+    first = lftreg.sweep(domain, trials=2, **options)
+    heard: list[events.Event] = []
+    assert lftreg.sweep(domain, trials=2, listen=heard.append, **options).version == first.version
+    assert not any(isinstance(event, events.Stepped) for event in heard)
+    more = lftreg.sweep(domain, trials=3, **options)
+    assert more.rows[:2] == first.rows and len(more.rows) == 3
+    assert more.version is not None and more.version.run is not None
+    assert more.version.run.settings["sweep"]["trials"] == 3
+
+
+def test_the_budget_ends_the_sampling(domain: Domain, asked: dict[str, Any], registry: Registry) -> None:
+    options = {"space": {"lr": [1e-3, 1e-2]}, "registry": registry, "study": "short", **asked}
+    heard: list[events.Event] = []
+    with pytest.raises(LftregError) as caught:
+        lftreg.sweep(domain, trials=30, budget=1e-9, listen=heard.append, **options)
+    assert caught.value.code == "no-finalist"
+    assert any(isinstance(event, events.OutOfTime) for event in heard)
+
+
+def test_a_trial_that_cannot_be_ends_no_other(
+    domain: Domain, asked: dict[str, Any], registry: Registry
+) -> None:
+    swept = lftreg.sweep(
+        domain, space={"targets": ["attention", "no_such_module"]}, trials=4, registry=registry, **asked
+    )
+    failed = [row for row in swept.rows if row.end == "failed"]
+    assert failed and all("no_such_module" in (row.why or "") for row in failed)
+    assert swept.version is not None
+
+
+def test_what_cannot_be_swept_is_refused(
+    domain: Domain, asked: dict[str, Any], registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"registry": registry, **asked}
+    with pytest.raises(UsageError, match="--trials 0"):
+        lftreg.sweep(domain, trials=0, **options)
+    with pytest.raises(UsageError, match="--storage cannot be used"):
+        lftreg.sweep(domain, storage="no url", **options)
+    empty = replace(domain, build=lambda split, seed: [] if split == "test" else domain.build(split, seed))
+    with pytest.raises(InvalidData, match="no test rows"):
+        lftreg.sweep(empty, **options)
+    space = {"lr": [1e-3, 1e-2]}
+    lftreg.sweep(domain, space=space, trials=1, study="mine", **options)
+    with pytest.raises(InvalidData, match="begun with another search space"):
+        lftreg.sweep(domain, space={"lr": [1e-3, 2e-2]}, trials=1, study="mine", **options)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(Unavailable) as caught:
+        lftreg.sweep(domain, **options)
+    assert caught.value.hint == "pip install 'lftreg[sweep]'"
+
+
+def test_a_database_holds_the_study_of_several_machines(
+    domain: Domain, asked: dict[str, Any], registry: Registry, postgres: Any
+) -> None:
+    options = {"space": {"lr": [1e-3, 1e-2]}, "storage": postgres.url(postgres.new()), **asked}
+    first = lftreg.sweep(domain, trials=1, registry=registry, **options)
+    swept = lftreg.sweep(domain, trials=2, registry=registry, **options)
+    assert swept.rows[:1] == first.rows and len(swept.rows) == 2
+    assert not registry.home.studies.exists()
+
+
+def test_a_base_that_cannot_be_shared_is_swept_one_by_one(
+    tiny: Any, registry: Registry, domain: Domain
+) -> None:
+    """T5 answers beside no other: each trial has its base to itself, and is halved away all the same."""
+    swept = lftreg.sweep(
+        domain, base=str(tiny("t5")), space={"lr": [1e-6, 1e-5, 1e-4, 1e-2]}, trials=5, registry=registry,
+        max_steps=20, batch_size=4,
+    )  # fmt: skip
+    assert swept.version is not None and len(swept.rows) == 5
