@@ -1,7 +1,7 @@
 """Adapters that train side by side over one base, beside PEFT's model trained one after another.
 
     python benchmarks/together.py [--shape 1b] [--k 1 4 8 32] [--rows 1] [--tokens 256] [--steps 8] [--rounds 3]
-                                  [--ranks 16] [--plain-lines]
+                                  [--ranks 16] [--plain-lines] [--eager]
 
 Both take the same random rows through the same base of random numbers, with adapters on every linear layer, and AdamW.
 They are measured in turns; a figure is the median over rounds of how many times as many tokens a second the shared base
@@ -25,10 +25,11 @@ from lftreg.models.tasks import CAUSAL
 from lftreg.objectives.causal import Causal
 from lftreg.objectives.rows import Row
 from lftreg.training.alone import Alone
-from lftreg.training.asks import Learn
-from lftreg.training.cohort import Shared
+from lftreg.training.cohort import Member, Shared
 from lftreg.training.lanes import Lane, lane_of
+from lftreg.training.learner import Learner
 from lftreg.training.processes import make_accelerator
+from lftreg.training.settings import Settings
 
 # hidden size, layers, heads, key-value heads, inner width, vocabulary
 SHAPES = {
@@ -40,6 +41,7 @@ SHAPES = {
 }
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CLOSE = 2e-2  # of a loss, in bfloat16
+SETTINGS = Settings(lr=1e-4, batch_size=10**6)
 
 
 def base_of(shape: str) -> Any:
@@ -92,18 +94,19 @@ def together(
 ) -> tuple[float, list[float], float]:
     """Seconds a step of all, the last losses, and the peak in GiB."""
     made = lanes(model, given.ranks, k, make_accelerator())
-    optimizers = [lane.optimizer(1e-4, 0.0) for lane in made]
-    asks = [Learn(some, sum(row.learned for row in some)) for some in rows]
-    with Shared(model, plain=given.plain_lines) as shared:
+    cuda = torch.cuda.is_available()
+    with Shared(model, plain=given.plain_lines, stacked=cuda, compiling=cuda and not given.eager) as shared:
         for lane in made:
             shared.hook(lane)
+        learners = [Learner(lane, SETTINGS) for lane in made]
 
         def step() -> list[Any]:
-            losses = shared.answer(list(zip(made, asks, strict=True)))
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            return losses
+            steps = [
+                Member(one.subject, one.step([some], 1e-4, told))
+                for one, some in zip(learners, rows, strict=True)
+            ]
+            found = {id(member.lane): end for member, end in shared.run(steps)}
+            return [found[id(lane)][0] for lane in made]
 
         return timed(step, given.steps)
 
@@ -118,20 +121,20 @@ def one_by_one(
         rank = given.ranks[number % len(given.ranks)]
         peft = add_adapter(model, CAUSAL, LINEAR, rank=rank, alpha=2 * rank)
         alone = Alone(peft, objective(), make_accelerator(), False)
-        optimizer = alone.optimizer(1e-4, 0.0)
-        ask = Learn(rows[number], sum(row.learned for row in rows[number]))
+        learner = Learner(alone, SETTINGS)
 
-        def step(alone: Any = alone, optimizer: Any = optimizer, ask: Learn = ask) -> list[Any]:
-            loss = alone.answered(ask)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            return [loss]
+        def step(alone: Any = alone, learner: Any = learner, some: Any = rows[number]) -> list[Any]:
+            return [alone.run(learner.step([some], 1e-4, told))[0]]
 
         took, last, most = timed(step, given.steps)
         seconds, peak = seconds + took, max(peak, most)
         losses += last
         peft.unload()
     return seconds, losses, peak
+
+
+def told(rows: int, checkpointing: bool) -> None:
+    raise SystemExit("memory ran out")
 
 
 def timed(step: Any, steps: int) -> tuple[float, list[float], float]:
@@ -159,6 +162,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ranks", type=int, nargs="+", default=[16])
+    parser.add_argument("--eager", action="store_true", help="compile nothing")
     parser.add_argument("--plain-lines", action="store_true", help="fill rows up, one a line")
     given = parser.parse_args()
     where = (

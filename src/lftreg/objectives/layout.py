@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lftreg.objectives.rows import IGNORED, Row
 
@@ -61,6 +61,31 @@ def lay_out(rows: Sequence[Row], device: torch.device, room: int | None = None) 
         torch.tensor(places, device=device),
         learned_labels(rows, device),
     )
+
+
+def lay_on_a_line(rows: Sequence[Row], device: torch.device) -> Layout:
+    """Rows one after another on one line (1, tokens), each with positions of its own."""
+    import numpy as np
+
+    sizes = np.array([len(row.ids) for row in rows])
+    ids = np.concatenate([np.array(row.ids, dtype=np.int64) for row in rows])
+    labels = np.concatenate([np.array(row.labels, dtype=np.int64) for row in rows])
+    positions = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    learned = np.flatnonzero(labels != IGNORED)
+    return Layout(
+        on_device(ids[None], device),
+        on_device(positions[None], device),
+        on_device(learned - 1, device),
+        on_device(labels[learned], device),
+    )
+
+
+def on_device(numbers: Any, device: torch.device) -> torch.Tensor:
+    """A tensor of numpy's numbers, on its way to a device: nobody waits for it."""
+    import torch
+
+    made = torch.from_numpy(numbers)
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
 
 
 def learned_labels(rows: Sequence[Row], device: torch.device) -> torch.Tensor:

@@ -25,7 +25,7 @@ from lftreg.training.noise import noisy_embeddings
 from lftreg.training.publish import Outcome, check_alive
 from lftreg.training.state import Fitted
 from lftreg.training.stopping import Stop
-from lftreg.training.together import seated, shared_base
+from lftreg.training.together import seated, shared_among, shared_base
 
 Hear = Callable[[], None]  # is told of every step
 
@@ -85,15 +85,13 @@ class Bench:
     @contextmanager
     def together(self, plans: Sequence[Plan]) -> Iterator[Table]:
         """Seats for plans that share a base, side by side; for one plan that cannot, a seat by itself."""
-        # As `lftreg train` does it: on a GPU a single adapter is PEFT's own model.
-        single = len(plans) == 1 and self._accelerator.device.type != "cpu"
-        if single or shared_base(plans[0]) is None:
+        if shared_base(plans[0]) is None:
             with self._by_itself(plans[0]) as table:
                 yield table
             return
         loaded = self._shared(plans[0])
         seats = [self._seat(plan, loaded) for plan in plans]
-        with Shared(loaded.model) as shared:
+        with shared_among(plans, loaded.model) as shared:
             yield Side(loaded, shared, seats)
 
     def _shared(self, plan: Plan) -> Loaded:

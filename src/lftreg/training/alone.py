@@ -34,6 +34,13 @@ class Alone:
         device: torch.device = self.accelerator.device
         return device
 
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        return list(self.named.values())
+
+    def unreached(self) -> list[str]:
+        return [name for name, parameter in self.named.items() if parameter.grad is None]
+
     def checkpoint_gradients(self) -> None:
         checkpoint_gradients(self.model)
         self.checkpointing = True

@@ -51,6 +51,13 @@ class Subject(Protocol):
     def device(self) -> torch.device: ...
 
     @property
+    def parameters(self) -> list[torch.Tensor]:
+        """What an optimizer takes: those of `named`, or tensors that hold several of them."""
+
+    def unreached(self) -> list[str]:
+        """The names of parameters that no gradient came to."""
+
+    @property
     def checkpointing(self) -> bool:
         """Whether activations are computed again instead of being kept."""
 

@@ -6,21 +6,23 @@ and the rows of all that validate in another. A loop that ends, well or not, lea
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
+from lftreg.models.compiled import compiled, eagerly, failed
 from lftreg.models.line import ATTENTION, Cut, on_one_line, takes_a_line
 from lftreg.objectives.causal import hidden_of, logits_of
 from lftreg.objectives.fused import fused_loss, is_plain
-from lftreg.objectives.layout import Layout, lay_out, learned_labels
-from lftreg.objectives.rows import IGNORED, Row
+from lftreg.objectives.layout import Layout, lay_on_a_line, lay_out, on_device
 from lftreg.training import memory
 from lftreg.training.alone import autocast
 from lftreg.training.asks import Ask, Asking, Judge, Learn
 from lftreg.training.lanes import Lane, Lanes, Stretch, stretches
+from lftreg.training.stacks import Stacks
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +41,18 @@ class Member:
 class Shared:
     """A base that answers many loops at once. Use it as a context: within, the base has hooks."""
 
-    def __init__(self, model: Any, *, plain: bool = False) -> None:
-        """`plain` fills rows up, one a line, as a loop by itself does."""
+    def __init__(
+        self, model: Any, *, plain: bool = False, stacked: bool = False, compiling: bool = False
+    ) -> None:
+        """`plain` fills rows up, one a line, as a loop by itself does; `stacked` factors are added to all lanes at
+        once, which none of them may then have dropout for; `compiling` compiles the steps of those."""
         self.model = model
         self._attention = model.config._attn_implementation
-        self._line = not plain and model.device.type == "cpu" and takes_a_line(model)
-        self._lanes = Lanes(model)
+        self._line = not plain and takes_a_line(model)
+        self._stacked = stacked
+        self._lanes = Stacks(model) if stacked else Lanes(model)
+        self._compiling = stacked and compiling
+        self._compiler_failed = False
         self._exits = ExitStack()
         self._cut: Cut | None = None
         self._most: int | None = None  # lanes that memory has room for at once
@@ -53,6 +61,8 @@ class Shared:
         self._exits.callback(self._lanes.close)
         if self._line:
             self._cut = self._exits.enter_context(on_one_line(self.model))
+        if self._compiling:
+            self._exits.enter_context(compiled(self.model))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -95,7 +105,8 @@ class Shared:
             self.model.set_attn_implementation(self._attention)
         self._lanes.begin([Stretch(lane, (), 0, None)], training=False)
         try:
-            yield
+            with self._eagerly():
+                yield
         finally:
             self._lanes.end()
             if self._cut is not None:
@@ -118,7 +129,14 @@ class Shared:
         """One pass for all; None where memory ran out, with nothing learned."""
         states = [lane.drawn_so_far() for lane, _ in asked]
         try:
-            return self._pass(asked)
+            try:
+                return self._pass(asked)
+            except Exception as error:
+                if not self._compiling or not failed(error):
+                    raise
+                warnings.warn(f"layers could not be compiled: {str(error).splitlines()[0]}", stacklevel=2)
+                self._compiler_failed = True
+                return self._pass(asked)
         except Exception as error:
             if not memory.ran_out(error):
                 raise
@@ -136,13 +154,21 @@ class Shared:
         if self.model.training != learning:
             self.model.train(learning)
         self._lanes.begin(work, learning)
-        with torch.set_grad_enabled(learning), autocast(self.model):
+        with torch.set_grad_enabled(learning), self._precision(), self._eagerly(not learning):
             if not learning:
                 return self._judged(layout, work)
             learned = [ask.learned for _, ask in asked if isinstance(ask, Learn)]
             total, losses = self._losses(layout, work, learned)
-        _learn(total, [lane for lane, _ in asked])
+        self._lanes.learn(total, [lane for lane, _ in asked])
         return losses
+
+    def _precision(self) -> Any:
+        """Stacked factors are copies in the base's precision; others are cast where they are used."""
+        return nullcontext() if self._stacked else autocast(self.model)
+
+    def _eagerly(self, wanted: bool = True) -> Any:
+        """Within, nothing is compiled: what is asked for once is not worth it."""
+        return eagerly() if self._compiling and (wanted or self._compiler_failed) else nullcontext()
 
     def _judged(self, layout: Layout, work: Sequence[Stretch]) -> list[Any]:
         import torch
@@ -161,6 +187,7 @@ class Shared:
         self, layout: Layout, work: Sequence[Stretch], learned: Sequence[int]
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """What is to be learned by all lanes, and the loss of each, detached."""
+        import numpy as np
         import torch
         import torch.nn.functional as F
 
@@ -168,10 +195,14 @@ class Shared:
             [weight / count for weight in stretch.lane.objective.weights(stretch.rows)]
             for stretch, count in zip(work, learned, strict=True)
         ]
-        counts = torch.tensor([w for some in weights for w in some], device=layout.labels.device)
+        counts = on_device(
+            np.array([w for some in weights for w in some], dtype=np.float32), layout.labels.device
+        )
         found = hidden_of(self.model, layout)
         if found is not None and is_plain(found[1]):
-            total, losses = fused_loss(*found, layout.labels, counts)
+            total, losses = fused_loss(
+                *found, layout.labels, counts, compiling=self._compiling and not self._compiler_failed
+            )
         else:
             logits = logits_of(self.model, layout) if found is None else found[1](found[0])
             losses = F.cross_entropy(logits.float(), layout.labels, reduction="none")
@@ -186,36 +217,5 @@ class Shared:
         room = None if self._line else max(len(row.ids) for row in rows)
         work = list(stretches([(lane, ask.rows) for lane, ask in asked], room))
         if self._cut is not None:
-            self._cut.lengths = [len(row.ids) for row in rows]
-        return (_on_a_line(rows, device) if self._line else lay_out(rows, device)), work
-
-
-def _on_a_line(rows: Sequence[Row], device: torch.device) -> Layout:
-    """Rows one after another on one line, each with positions of its own."""
-    import torch
-
-    places, start = [], 0
-    for row in rows:
-        places += [start + at - 1 for at, label in enumerate(row.labels) if label != IGNORED]
-        start += len(row.ids)
-    return Layout(
-        torch.tensor([[id_ for row in rows for id_ in row.ids]], device=device),
-        torch.tensor([[at for row in rows for at in range(len(row.ids))]], device=device),
-        torch.tensor(places, device=device),
-        learned_labels(rows, device),
-    )
-
-
-def _learn(total: torch.Tensor, lanes: Sequence[Lane]) -> None:
-    """Add the gradients of what is learned to the lanes' parameters: all of them, or none where memory runs out."""
-    import torch
-
-    parameters = [p for lane in lanes for p in lane.named.values()]
-    gradients: Sequence[Any] = torch.autograd.grad(total, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        if gradient is None:
-            continue
-        if parameter.grad is None:
-            parameter.grad = gradient
-        else:
-            parameter.grad += gradient
+            self._cut.lay([len(row.ids) for row in rows], device)
+        return (lay_on_a_line(rows, device) if self._line else lay_out(rows, device)), work

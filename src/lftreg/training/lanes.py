@@ -5,7 +5,7 @@ make of it, as PEFT does for a single adapter:
 
     y[stretch] += scale * (dropout(x[stretch]) A^T) B^T
 
-Where lanes have equally many tokens and are many, their factors are stacked, and two batched products do it for all.
+One lane after another does so: the plain way, which a CPU takes. A GPU takes all lanes at once: see `stacks`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lftreg.errors import Incompatible
 from lftreg.models.fresh import checkpoint_gradients
 from lftreg.objectives.causal import Causal
 from lftreg.objectives.rows import Row
+from lftreg.training.flat import Flat
 
 if TYPE_CHECKING:
     import torch
 
-MANY = 3  # lanes on a GPU from which their factors are stacked: a batched product is one launch
 ADAPTER = "default"
 
 
@@ -48,8 +48,10 @@ class Lane:
         *,
         dropout: float = 0.0,
         noise: float = 0.0,
+        flat: bool | None = None,
     ) -> None:
-        """`noise` is NEFTune's alpha. The generator goes on from torch's, as it is now."""
+        """`noise` is NEFTune's alpha; `flat` factors are two tensors, as a GPU likes them, and are so there where it
+        is left out. The generator goes on from torch's, as it is now."""
         import torch
 
         self.named = named
@@ -58,6 +60,10 @@ class Lane:
         self.accelerator = accelerator
         self.dropout, self.noise = dropout, noise
         self._base = base
+        if flat is None:
+            flat = self.device.type == "cuda"
+        self.flat = Flat({path: (one.a, one.b) for path, one in factors.items()}) if flat else None
+        self._unreached: list[str] = []
         self._generator = torch.Generator(self.device)
         self.draw_from(_random_state(self.device))
 
@@ -90,8 +96,45 @@ class Lane:
     def optimizer(self, lr: float, weight_decay: float) -> Any:
         import torch
 
-        fused = True if self.device.type == "cuda" else None
-        return torch.optim.AdamW(list(self.named.values()), lr=lr, weight_decay=weight_decay, fused=fused)
+        options: dict[str, Any] = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "fused": self.device.type == "cuda" or None,
+        }
+        return (
+            torch.optim.AdamW(self.parameters, **options)
+            if self.flat is None
+            else self.flat.optimizer(**options)
+        )
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        return list(self.named.values()) if self.flat is None else self.flat.parameters
+
+    def unreached(self) -> list[str]:
+        return self._unreached
+
+    def learn(self, gradients: Mapping[str, torch.Tensor | None]) -> None:
+        """Add gradients, by name, to those that are there."""
+        self._unreached = [name for name, gradient in gradients.items() if gradient is None]
+        for name, parameter in self.named.items():
+            gradient = gradients[name]
+            if gradient is None:
+                continue
+            if parameter.grad is None:
+                parameter.grad = gradient
+            else:
+                parameter.grad += gradient
+        if self.flat is not None:
+            self.flat.gather()
+
+    def learn_flat(self, a: torch.Tensor, b: torch.Tensor, unreached: Sequence[str]) -> None:
+        """The same for flat factors: the gradients of all A (rank, inputs) and of all scaled B (rank, outputs)."""
+        assert self.flat is not None
+        self._unreached = [
+            name for name in self.named if name.partition(".lora_")[0].endswith(tuple(unreached))
+        ]
+        self.flat.add(a, b)
 
     def random_state(self) -> list[torch.Tensor]:
         """Torch's own generator, which a base with dropout draws from, and the lane's."""
@@ -144,6 +187,7 @@ def lane_of(model: Any, **options: Any) -> Lane:
         raise Incompatible(
             f"{stray} is no factor of a linear layer", "train it with --plain", code="not-together"
         )
+    assert [id(p) for p in named.values()] == [id(p) for one in found.values() for p in (one.a, one.b)]
     return Lane(named, found, base=model.unload(), **options)
 
 
@@ -184,7 +228,7 @@ class Lanes:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.work: Sequence[Stretch] = ()
-        self._training = False
+        self.training = False
         self._hooks: dict[str, Any] = {}
         self._states: dict[tuple[int, str], Any] = {}  # of generators, for what is computed again
         self._noise = model.get_input_embeddings().register_forward_hook(self._add_noise)
@@ -203,7 +247,7 @@ class Lanes:
 
     def begin(self, work: Sequence[Stretch], training: bool) -> None:
         """Add to these stretches from here on, until it is ended: also in a backward pass that computes again."""
-        self.work, self._training = work, training
+        self.work, self.training = work, training
         self._states.clear()
 
     def end(self) -> None:
@@ -223,14 +267,16 @@ class Lanes:
 
         return add
 
-    def _added(self, path: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        if x.is_cuda and len(self.work) >= MANY and not any(s.lane.dropout for s in self.work):
-            stacked = stack(path, self.work)
-            if stacked is not None:
-                return stacked.added(x, y)
-        return self._one_by_one(path, x, y)
+    def learn(self, total: torch.Tensor, lanes: Sequence[Lane]) -> None:
+        """Add the gradients of what is learned to the lanes': all of them, or none where memory runs out."""
+        import torch
 
-    def _one_by_one(self, path: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        parameters = [parameter for lane in lanes for parameter in lane.named.values()]
+        found = iter(torch.autograd.grad(total, parameters, allow_unused=True))
+        for lane in lanes:
+            lane.learn({name: next(found) for name in lane.named})
+
+    def _added(self, path: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         import torch
 
         parts = []
@@ -239,7 +285,7 @@ class Lanes:
             found = stretch.lane.factors_by_layer.get(path)
             if found is not None:
                 mine = x[stretch.start : stretch.stop].to(found.a.dtype)
-                if self._training and stretch.lane.dropout:
+                if self.training and stretch.lane.dropout:
                     mine = mine * self._dropout(path, stretch, mine)
                 part = part + _product(mine, found).to(part.dtype)
             parts.append(part)
@@ -262,7 +308,7 @@ class Lanes:
         """NEFTune's noise (Jain et al. 2023, arXiv 2310.05914), to each lane its own."""
         import torch
 
-        if not self._training or not any(stretch.lane.noise for stretch in self.work):
+        if not self.training or not any(stretch.lane.noise for stretch in self.work):
             return None
         flat, parts = output.reshape(-1, output.shape[-1]), []
         for stretch in self.work:
@@ -279,48 +325,6 @@ def _product(x: torch.Tensor, found: Factors) -> torch.Tensor:
     import torch.nn.functional as F
 
     return F.linear(F.linear(x, found.a), found.b) * found.scale
-
-
-@dataclass(frozen=True, slots=True)
-class Stacked:
-    """The factors of lanes with equally many tokens: A (lanes, inputs, rank), scaled B (lanes, rank, outputs).
-
-    A lane of a smaller rank, or without the layer, is filled up with zeros.
-    """
-
-    a: torch.Tensor
-    b: torch.Tensor
-
-    def added(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        count = len(self.a)
-        wide = x.to(self.a.dtype).view(count, -1, x.shape[-1])
-        delta = torch.bmm(torch.bmm(wide, self.a), self.b)
-        return y + delta.view(y.shape).to(y.dtype)
-
-
-def stack(path: str, work: Sequence[Stretch]) -> Stacked | None:
-    """The factors of all lanes of a pass for one layer; None where their stretches are not alike."""
-    import torch
-    import torch.nn.functional as F
-
-    if len({(stretch.stop or 0) - stretch.start for stretch in work}) > 1:
-        return None
-    found = [stretch.lane.factors_by_layer.get(path) for stretch in work]
-    some = next(one for one in found if one is not None)
-    rank = max(one.a.shape[0] for one in found if one is not None)
-    inputs, outputs = some.a.shape[1], some.b.shape[0]
-    a, b = [], []
-    for one in found:
-        if one is None:
-            a.append(some.a.new_zeros(inputs, rank))
-            b.append(some.b.new_zeros(rank, outputs))
-            continue
-        room = rank - one.a.shape[0]
-        a.append(F.pad(one.a, (0, 0, 0, room)).T)
-        b.append(F.pad(one.b * one.scale, (0, room)).T)
-    return Stacked(torch.stack(a), torch.stack(b))
 
 
 def stretches(lanes: Sequence[tuple[Lane, Sequence[Row]]], room: int | None = None) -> Iterator[Stretch]:

@@ -61,7 +61,7 @@ class Learner:
         self._proven = False
         self.shared_out = shares_base(self.accelerator)
         self.named = subject.named
-        self.parameters = list(self.named.values())
+        self.parameters = subject.parameters
         self.optimizer = subject.optimizer(settings.lr or 0.0, settings.weight_decay)
 
     @property
@@ -144,7 +144,7 @@ class Learner:
         if self.agree(ran_out):
             return None
         if asked and not self._proven:
-            check_gradients(self.named)
+            check_gradients(self.subject.unreached())
             self._proven = True
         if self.accelerator.num_processes == 1:
             return float(total)

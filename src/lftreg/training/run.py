@@ -196,8 +196,7 @@ def _carried_out(
 def _fitted(started: Sequence[Started], how: _How, stop: Stop) -> Iterator[tuple[int, Outcome | LftregError]]:
     """What comes of runs, as they end."""
     shares = shared_base(started[0].plan) is not None and how.accelerator.num_processes == 1
-    # On a GPU rows are filled up either way: a single adapter gains nothing by another's model.
-    if shares and (len(started) > 1 or how.accelerator.device.type == "cpu"):
+    if shares:
         yield from fit_together(started, how.accelerator, how.save_every, stop)
         return
     (one,) = started

@@ -17,6 +17,7 @@ from lftreg.training import memory, samples
 from lftreg.training.by_itself import said_before, with_adapter
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.cohort import Member, Shared
+from lftreg.training.compiling import worth_compiling
 from lftreg.training.continuing import fill
 from lftreg.training.events import Listener
 from lftreg.training.lanes import Lane, lane_of
@@ -67,7 +68,7 @@ def fit_together(
     torch.set_num_threads(started[0].run.request.threads)
     loaded = load_base(plan.base, plan.settings.dtype, quantize=plan.settings.quantize)
     seats: dict[int, _Seat] = {}
-    with Shared(loaded.model) as shared:
+    with shared_among([one.plan for one in started], loaded.model) as shared:
         for place, one in enumerate(started):
             try:
                 with memory.told():
@@ -81,6 +82,13 @@ def fit_together(
         for member, end in shared.run(members):
             place = places[members.index(member)]
             yield place, _outcome(seats[place], end, shared)
+
+
+def shared_among(plans: Sequence[Plan], model: Any) -> Shared:
+    """A base that answers the loops of these plans, in the way that is fastest where it is."""
+    on_gpu = model.device.type == "cuda"
+    stacked = on_gpu and not any(plan.settings.dropout for plan in plans)
+    return Shared(model, stacked=stacked, compiling=stacked and worth_compiling(plans, model.device))
 
 
 def _outcome(seat: _Seat, end: Fitted | LftregError, shared: Shared) -> Outcome | LftregError:

@@ -1,0 +1,64 @@
+"""A base whose layers are compiled: what goes number by number is one kernel, and a pass is few launches.
+
+The layers of a stack are alike, so one is compiled and all of them run its code ("regional compilation"); the numbers
+of tokens and of lanes are left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KINDS = 64  # of inputs that code is made for, before a layer goes back to what is not compiled
+
+
+def can_compile(device: Any) -> bool:
+    """Whether there is a compiler for a device's kernels, and a C compiler that it needs to launch them."""
+    import shutil
+
+    from torch.utils._triton import has_triton
+
+    return (
+        device.type == "cuda" and has_triton() and any(shutil.which(name) for name in ("gcc", "cc", "clang"))
+    )
+
+
+@contextmanager
+def compiled(model: Any) -> Iterator[None]:
+    """Within, the layers of a base are compiled. Hooks have to be there before, and be one function for all layers."""
+    import torch
+    from torch._dynamo import config
+
+    layers = layers_of(model)
+    with config.patch(recompile_limit=KINDS):
+        for layer in layers:
+            layer.forward = torch.compile(layer.forward, dynamic=True)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.__dict__.pop("forward", None)
+
+
+def failed(error: BaseException) -> bool:
+    """Whether it is compiling that failed, and not what was to be compiled."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(error, TorchDynamoException)
+
+
+def eagerly() -> Any:
+    """Within, what is compiled runs as it is written."""
+    import torch
+
+    return torch.compiler.set_stance("force_eager")
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The layers that follow one another: those that transformers says are not to be split."""
+    names = set(getattr(model, "_no_split_modules", None) or ())
+    return [module for module in model.modules() if type(module).__name__ in names]

@@ -1,0 +1,200 @@
+"""Lanes on a GPU: the factors of all of them side by side, so that a layer adds to all by a few products.
+
+Where lanes have equally many tokens their stretches are a batch:
+
+    y[lane] += (x[lane] A[lane]^T) B[lane]
+
+Where they have not, the factors of all make one wide pair, and a mask leaves each token those of its own lane:
+
+    y += (mask * (x A^T)) B
+
+A lane of a smaller rank, or without a layer, is filled up with zeros, and so are its gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lftreg.errors import Incompatible
+from lftreg.training.flat import Span
+from lftreg.training.lanes import Lane, Lanes, Stretch
+
+if TYPE_CHECKING:
+    import torch
+
+FACTORS, TOKENS = (
+    "_lftreg_factors",
+    "_lftreg_tokens",
+)  # of a module: what is added now, and to how many tokens
+
+
+class Stacks(Lanes):
+    """The hooks on a base, and what they add: one function for all layers, so that compiled code is one for all."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self._spans: dict[str, Span] = {}
+        self._modules: dict[str, Any] = {}
+        self._a: torch.Tensor | None = None
+        self._b: torch.Tensor | None = None
+        self._leaves: list[torch.Tensor] = []  # A, B, A, B ... by layer
+
+    def close(self) -> None:
+        super().close()
+        for module in self._modules.values():
+            module.__dict__.pop(FACTORS, None)
+            module.__dict__.pop(TOKENS, None)
+
+    def hook(self, lane: Lane) -> None:
+        assert lane.flat is not None
+        if lane.dropout:
+            raise ValueError("lanes with dropout are not stacked")
+        for path, factors in lane.factors_by_layer.items():
+            if path in self._spans:
+                continue
+            last = next(reversed(self._spans.values()), Span(slice(0, 0), slice(0, 0)))
+            self._spans[path] = Span(
+                slice(last.a.stop, last.a.stop + factors.a.shape[1]),
+                slice(last.b.stop, last.b.stop + factors.b.shape[0]),
+            )
+            module = self.model.get_submodule(path)
+            module.__dict__[FACTORS] = None
+            self._modules[path] = module
+            self._hooks[path] = module.register_forward_hook(_add)
+            self._a = None
+
+    def begin(self, work: Sequence[Stretch], training: bool) -> None:
+        super().begin(work, training)
+        self._fill([stretch.lane for stretch in work])
+        mask = self._mask(work)
+        leaves = iter(self._leaves)
+        for module, a, b in zip(self._modules.values(), leaves, leaves, strict=True):
+            module.__dict__[FACTORS] = (a, b, mask)
+            module.__dict__[TOKENS] = work[-1].stop
+
+    def end(self) -> None:
+        super().end()
+        for module in self._modules.values():
+            module.__dict__[FACTORS] = None
+
+    def _add_noise(self, module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+        """The first layer's inputs need a gradient as those of the others do, so that one code serves all."""
+        noisy = super()._add_noise(module, inputs, output)
+        if not self.work or not self.training:
+            return noisy
+        made = output if noisy is None else noisy
+        return made if made.requires_grad else made.requires_grad_()
+
+    def learn(self, total: torch.Tensor, lanes: Sequence[Lane]) -> None:
+        import torch
+
+        found = torch.autograd.grad(total, self._leaves, allow_unused=True)
+        unreached = [path for path, one in zip(self._spans, found[1::2], strict=True) if one is None]
+        made = [
+            torch.zeros_like(leaf) if one is None else one
+            for leaf, one in zip(self._leaves, found, strict=True)
+        ]
+        a, b = torch.cat(made[::2], dim=2), torch.cat(made[1::2], dim=2)
+        for number, lane in enumerate(lanes):
+            rank = _rank(lane)
+            mine = [self._spans[path] for path in lane.factors_by_layer]
+            of_a, of_b = a[number, :rank], b[number, :rank] * _scale(lane)
+            if mine != list(self._spans.values()):
+                of_a = torch.cat([of_a[:, span.a] for span in mine], dim=1)
+                of_b = torch.cat([of_b[:, span.b] for span in mine], dim=1)
+            lane.learn_flat(of_a, of_b, unreached)
+
+    def _fill(self, lanes: Sequence[Lane]) -> None:
+        """Copies of the lanes' factors in the base's precision, B with its scale, and the layers' views of them."""
+        import torch
+
+        rank = max(_rank(lane) for lane in lanes)
+        widths = [next(reversed(self._spans.values())).a.stop, next(reversed(self._spans.values())).b.stop]
+        if self._a is None or self._b is None or self._a.shape != (len(lanes), rank, widths[0]):
+            self._a, self._b = (
+                torch.zeros(len(lanes), rank, width, dtype=self.model.dtype, device=self.model.device)
+                for width in widths
+            )
+            self._leaves = [
+                whole[:, :, columns].detach().requires_grad_()
+                for span in self._spans.values()
+                for whole, columns in ((self._a, span.a), (self._b, span.b))
+            ]
+        with torch.no_grad():
+            for number, lane in enumerate(lanes):
+                self._fill_one(self._a[number], self._b[number], lane)
+
+    def _fill_one(self, a: torch.Tensor, b: torch.Tensor, lane: Lane) -> None:
+        import torch
+
+        assert lane.flat is not None
+        rank = _rank(lane)
+        a[rank:], b[rank:] = 0, 0
+        if lane.flat.spans == self._spans:
+            a[:rank].copy_(lane.flat.a)
+            torch.mul(lane.flat.b, _scale(lane), out=b[:rank])
+            return
+        a[:rank], b[:rank] = 0, 0
+        for path, theirs in lane.flat.spans.items():
+            ours = self._spans[path]
+            a[:rank, ours.a] = lane.flat.a[:, theirs.a]
+            b[:rank, ours.b] = lane.flat.b[:, theirs.b] * _scale(lane)
+
+    def _mask(self, work: Sequence[Stretch]) -> torch.Tensor | None:
+        """Which of all lanes' ranks are a token's own, (tokens, lanes x rank); None where no token has to be told."""
+        import torch
+
+        sizes = [(stretch.stop or 0) - stretch.start for stretch in work]
+        if len(set(sizes)) == 1:
+            return None
+        assert self._a is not None
+        whose = torch.repeat_interleave(torch.arange(len(work)), torch.tensor(sizes)).to(self.model.device)
+        mask = torch.nn.functional.one_hot(whose, len(work)).to(self._a.dtype)
+        return mask.repeat_interleave(self._a.shape[1], dim=1)
+
+
+def _rank(lane: Lane) -> int:
+    assert lane.flat is not None
+    return lane.flat.a.shape[0]
+
+
+def _scale(lane: Lane) -> float:
+    return next(iter(lane.factors_by_layer.values())).scale
+
+
+def _add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+    import torch
+
+    factors = module.__dict__[FACTORS]
+    if factors is None:
+        return None
+    if (
+        not torch.compiler.is_compiling()
+    ):  # a pass that is not compiled, such as the first validation, comes first
+        tokens = module.__dict__[TOKENS]
+        if tokens not in (None, inputs[0].numel() // inputs[0].shape[-1]):
+            raise Incompatible(
+                "a layer is not given every token", "train it with --plain", code="not-together"
+            )
+    return added(output, inputs[0], *factors)
+
+
+def added(
+    output: torch.Tensor, inputs: torch.Tensor, a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """What a layer gave, and what A (lanes, rank, inputs) and B (lanes, rank, outputs) make of its inputs."""
+    import torch
+
+    x, y = inputs.reshape(-1, inputs.shape[-1]).to(a.dtype), output.reshape(-1, output.shape[-1])
+    at = y if y.dtype == a.dtype else torch.zeros_like(y, dtype=a.dtype)
+    if len(a) == 1:
+        made = torch.addmm(at, x @ a[0].T, b[0])
+    elif mask is None:
+        many = x.view(len(a), -1, x.shape[-1])
+        made = torch.baddbmm(at.view(len(a), -1, y.shape[-1]), torch.bmm(many, a.transpose(1, 2)), b).view(
+            y.shape
+        )
+    else:
+        made = torch.addmm(at, mask * (x @ a.flatten(0, 1).T), b.flatten(0, 1))
+    return (made if at is y else y + made.to(y.dtype)).view(output.shape)
