@@ -268,7 +268,7 @@ def ours(
 
 
 def in_steps(rows: Sequence[Ids], tokens: int) -> list[list[Any]]:
-    """Rows in their order, as many of them in a step as have `tokens` together; every token but the first is learned."""
+    """Rows in their order, as many in a step as have `tokens` together; every token but the first is learned."""
     from lftreg.objectives.rows import IGNORED, Row
 
     groups: list[list[Any]] = [[]]
@@ -350,16 +350,19 @@ def tutorial(asked: Asked, folder: Path) -> tuple[Watch, dict[str, Any]]:
 
 
 def trl(
-    asked: Asked, folder: Path, base: Callable[[], Any] | None = None, **options: Any
+    asked: Asked, folder: Path, base: Callable[[], Any] | None = None, *, attention: str = "", **options: Any
 ) -> tuple[Watch, dict[str, Any]]:
-    """TRL's SFTTrainer as it is, but for `options`."""
+    """TRL's SFTTrainer as it is, but for `options`. A `base` has its adapter already."""
     from trl import SFTConfig, SFTTrainer
 
     given = arguments(folder, max_length=asked.length, **options)
     if options.get("packing"):
         given["per_device_train_batch_size"] = asked.lines
+    model = base() if base else base_of(asked.shape)
+    if attention:
+        model.set_attn_implementation(attention)
     trainer = SFTTrainer(
-        model=base() if base else base_of(asked.shape),
+        model=model,
         args=SFTConfig(**given),
         train_dataset=dataset(asked),
         processing_class=tokenizer(asked),
@@ -370,9 +373,7 @@ def trl(
 
 def unsloth(asked: Asked, folder: Path) -> tuple[Watch, dict[str, Any]]:
     """Unsloth's own loading, adapter and packing, without checkpointing: the memory is there."""
-    os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
-    os.environ["UNSLOTH_COMPILE_LOCATION"] = str(folder / "compiled")
-    from unsloth import FastLanguageModel  # first: it changes what is read after it
+    from unsloth import FastLanguageModel
 
     stored = folder / "base"
     base_of(asked.shape).save_pretrained(stored)
@@ -466,6 +467,7 @@ def padding_free(trainer: Any) -> bool:
 
 
 PACKED = {"packing": True, "packing_strategy": "wrapped", "gradient_checkpointing": False}
+APART = PACKED | {"packing_strategy": "bfd"}
 CONTESTANTS: dict[str, tuple[str, Callable[[Asked, Path], tuple[Watch, dict[str, Any]]]]] = {
     "a": ("tutorial: Trainer, batch 4, q+v, padded", tutorial),
     "b": (
@@ -487,7 +489,11 @@ CONTESTANTS: dict[str, tuple[str, Callable[[Asked, Path], tuple[Watch, dict[str,
     ),
     "g": (
         "TRL, packed (bfd: rows apart)",
-        lambda asked, folder: trl(asked, folder, **PACKED | {"packing_strategy": "bfd"}),
+        lambda asked, folder: trl(asked, folder, **APART),
+    ),
+    "h": (
+        "TRL, packed (bfd: rows apart), flex",
+        lambda asked, folder: trl(asked, folder, attention="flex_attention", **APART),
     ),
 }  # fmt: skip
 
