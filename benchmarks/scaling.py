@@ -32,6 +32,7 @@ from single_inside import (
     parameters_of,
     peak,
     reset_peak,
+    shared_base,
     step_of,
     synchronised,
     versions,
@@ -92,14 +93,12 @@ class Held:
 
 
 def measured(point: Point, held: Held, seconds: float) -> dict[str, float]:
-    from lftreg.training.cohort import Shared
-
     model = held.of(point.shape)
     groups = groups_of(point)
     lanes, learners, shrunk = lanes_of(model, [point.rank] * point.adapters, point.rows)
     reset_peak()
     spans: list[float] = []
-    with Shared(model) as shared:
+    with shared_base(model) as shared:
         for lane in lanes:
             shared.hook(lane)
         began = before = synchronised()
