@@ -32,9 +32,10 @@ def compiled(model: Any) -> Iterator[None]:
     """Within, the layers of a base are compiled. Hooks have to be there before, and be one function for all layers."""
     import torch
     from torch._dynamo import config
+    from torch._inductor import config as inductor
 
     layers = layers_of(model)
-    with config.patch(recompile_limit=KINDS):
+    with config.patch(recompile_limit=KINDS), inductor.patch(size_asserts=False):
         for layer in layers:
             layer.forward = torch.compile(layer.forward, dynamic=True)
         try:

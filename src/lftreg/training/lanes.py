@@ -108,6 +108,11 @@ class Lane:
         )
 
     @property
+    def scale(self) -> float:
+        """How much the products of the factors count, which is the same in all layers."""
+        return next(iter(self.factors_by_layer.values())).scale
+
+    @property
     def parameters(self) -> list[torch.Tensor]:
         return list(self.named.values()) if self.flat is None else self.flat.parameters
 
@@ -129,12 +134,13 @@ class Lane:
             self.flat.gather()
 
     def learn_flat(self, a: torch.Tensor, b: torch.Tensor, unreached: Sequence[str]) -> None:
-        """The same for flat factors: the gradients of all A (rank, inputs) and of all scaled B (rank, outputs)."""
+        """The same for flat factors: the gradients of all A (rank, inputs) and of all scaled B (rank, outputs), and
+        the layers that none came to."""
         assert self.flat is not None
         self._unreached = [
             name for name in self.named if name.partition(".lora_")[0].endswith(tuple(unreached))
         ]
-        self.flat.add(a, b)
+        self.flat.add(a, b, self.scale)
 
     def random_state(self) -> list[torch.Tensor]:
         """Torch's own generator, which a base with dropout draws from, and the lane's."""

@@ -85,14 +85,15 @@ class Learner:
         while True:
             random = self.subject.random_state()
             self.optimizer.zero_grad(set_to_none=True)
-            loss = yield from self._gradients(group)
-            if loss is not None:
+            total = yield from self._gradients(group)
+            if total is not None:
                 break
             memory.release(self.device)
             self._shrink(group)
             self.subject.set_random_state(random)
             tell(self.micro, self.subject.checkpointing)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
+        size = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        loss, norm = torch.stack([total.to(size.dtype), size]).tolist()  # a GPU is waited for once a step
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             rows = [row for batch in group for row in batch]
@@ -129,10 +130,12 @@ class Learner:
         """Whether any of the processes wishes so."""
         return self._sum([float(wish)])[0] > 0
 
-    def _gradients(self, group: Sequence[Sequence[Row]]) -> Asking[float | None]:
+    def _gradients(self, group: Sequence[Sequence[Row]]) -> Asking[torch.Tensor | None]:
         """Gradients of the mean loss, added up over all processes; None where memory ran out in one."""
         learned = sum(row.learned for batch in group for row in batch)
-        total: Any = 0.0
+        import torch
+
+        total = torch.zeros((), device=self.device)
         ran_out = asked = False
         for part, weight in (one for batch in group for one in self._mine(batch, self.micro)):
             loss = yield Learn(part, learned, bool(weight))
@@ -147,9 +150,9 @@ class Learner:
             check_gradients(self.subject.unreached())
             self._proven = True
         if self.accelerator.num_processes == 1:
-            return float(total)
+            return total
         self._share_gradients()
-        return self._sum([float(total)])[0]
+        return torch.tensor(self._sum([float(total)])[0])
 
     def _share_gradients(self) -> None:
         """Add the gradients of all processes up, in one exchange. What has none in any of them keeps none."""

@@ -99,7 +99,7 @@ class Stacks(Lanes):
         for number, lane in enumerate(lanes):
             rank = _rank(lane)
             mine = [self._spans[path] for path in lane.factors_by_layer]
-            of_a, of_b = a[number, :rank], b[number, :rank] * _scale(lane)
+            of_a, of_b = a[number, :rank], b[number, :rank]
             if mine != list(self._spans.values()):
                 of_a = torch.cat([of_a[:, span.a] for span in mine], dim=1)
                 of_b = torch.cat([of_b[:, span.b] for span in mine], dim=1)
@@ -133,13 +133,13 @@ class Stacks(Lanes):
         a[rank:], b[rank:] = 0, 0
         if lane.flat.spans == self._spans:
             a[:rank].copy_(lane.flat.a)
-            torch.mul(lane.flat.b, _scale(lane), out=b[:rank])
+            torch.mul(lane.flat.b, lane.scale, out=b[:rank])
             return
         a[:rank], b[:rank] = 0, 0
         for path, theirs in lane.flat.spans.items():
             ours = self._spans[path]
             a[:rank, ours.a] = lane.flat.a[:, theirs.a]
-            b[:rank, ours.b] = lane.flat.b[:, theirs.b] * _scale(lane)
+            b[:rank, ours.b] = lane.flat.b[:, theirs.b] * lane.scale
 
     def _mask(self, work: Sequence[Stretch]) -> torch.Tensor | None:
         """Which of all lanes' ranks are a token's own, (tokens, lanes x rank); None where no token has to be told."""
@@ -157,10 +157,6 @@ class Stacks(Lanes):
 def _rank(lane: Lane) -> int:
     assert lane.flat is not None
     return lane.flat.a.shape[0]
-
-
-def _scale(lane: Lane) -> float:
-    return next(iter(lane.factors_by_layer.values())).scale
 
 
 def _add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
