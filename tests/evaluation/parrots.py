@@ -17,6 +17,8 @@ from lftreg.registry import WEIGHTS, Draft, Registry, Version
 from lftreg.training import train
 
 RED, BLUE = "red apples in a pan", "blue sky over water"
+# As steep as the loss bears: it comes down to its floor and stays there, whatever the seed, and every word is then
+# more than a nat ahead of the next likely one. At 5e-2 it leaps up again, and what is said depends on rounding.
 QUICK: dict[str, Any] = {"lr": 3e-2, "rank": 8, "epochs": 60, "patience": 60}
 WORDS = ("What", "Who", "When", "Why")
 

@@ -254,7 +254,7 @@ def test_a_classifier_answers_with_its_label(tiny: Tiny, registry: Registry) -> 
     trained(tiny("bert"), registry, letters(), **GENTLE)
     speaker = Speaker(["letters"], registry)
     rows = list(letters().build("validation", 0))
-    stranger = Example.passage("validation letter 3: your watch is here", "a label it never saw")
+    stranger = Example.passage("letter 23: your watch is here", "a label it never saw")
     told: Answers = ask(speaker, make_suite("letters", [*rows, stranger]), BRIEF)["letters"]
     assert told.answers[:-1] == tuple(row.label for row in rows)
     assert told.tokens == (*[1] * len(rows), 0)

@@ -19,11 +19,12 @@ from lftreg.evaluation.suite import Suite, at_places, make_suite
 from lftreg.models.answers import Decoding
 from lftreg.models.generate import Speaker
 from lftreg.plugins.host import Host
-from lftreg.plugins.types import Domain, Example, Split
+from lftreg.plugins.types import Example
 from lftreg.registry import Registry
 from lftreg.training import train
 from tests.conftest import Tiny
 from tests.evaluation.parrots import BLUE, RED, asking, teach
+from tests.training.test_families import GENTLE, letters
 
 pytestmark = pytest.mark.slow
 
@@ -341,24 +342,10 @@ def test_adapters_of_different_bases_are_not_compared(
         assert caught.value.code == "different-bases"
 
 
-def letters() -> Domain:
-    """Texts under two labels that one word tells apart."""
-
-    def build(split: Split, seed: int) -> list[Example]:
-        kinds = (("watch", "spam"), ("parcel", "post"))
-        return [
-            Example.passage(f"{split} letter {n}: your {word} is here", label)
-            for n in range(12)
-            for word, label in kinds
-        ]
-
-    return Domain("letters", "letters", build)
-
-
 def test_a_classifier_is_measured_without_a_base(registry: Registry, tiny: Tiny) -> None:
-    train(letters(), base=str(tiny("bert")), registry=registry, lr=3e-3, epochs=40, patience=40)
-    rows = [Example.passage(f"letter {n}: your watch is here", "spam") for n in range(6)]
-    rows += [Example.passage(f"letter {n}: your watch is here", "post") for n in range(2)]  # wrongly labelled
+    train(letters(), base=str(tiny("bert")), registry=registry, **GENTLE)
+    rows = [Example.passage(f"letter {20 + n}: your watch is here", "spam") for n in range(6)]
+    rows += [Example.passage(f"letter {30 + n}: your watch is here", "post") for n in range(2)]  # wrongly so
     report = evaluate(["letters"], make_suite("mail", rows), registry, HOST)
     assert report.base is report.against is None
     (found,) = report.results

@@ -64,11 +64,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) ->
 @pytest.fixture(scope="module", autouse=True)
 def hub(patch: pytest.MonkeyPatch) -> Iterator[None]:
     """A hub of this machine, in which the reader has an account."""
+    import huggingface_hub.constants  # while the machine is still offline to it, whatever was imported before
+
+    assert huggingface_hub.constants.HF_HUB_OFFLINE
     forks.warm_up()
     with serve(State(users={"hf_OfTheReader0000000000": User("reader", ("our-desk",))})) as hub:
         for name, value in (("HF_ENDPOINT", hub.url), ("HF_TOKEN", "hf_OfTheReader0000000000")):
             patch.setenv(name, value)
-        patch.delenv("HF_HUB_OFFLINE", raising=False)  # of lftreg; what the libraries read at import stays
+        patch.delenv("HF_HUB_OFFLINE", raising=False)  # of lftreg; what the library read at import stays
         yield
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from lftreg.errors import CheckFailed, Incompatible, InvalidData, UsageError
 from lftreg.models.generate import Decoding, Speaker, generate
-from lftreg.plugins.types import Domain, Example, Message
+from lftreg.plugins.types import Message
 from lftreg.registry import WEIGHTS, Registry
-from lftreg.training import train
+from tests.evaluation.parrots import BLUE, RED
 from tests.serving.served import publish
 
 pytestmark = pytest.mark.slow
@@ -16,35 +16,15 @@ pytestmark = pytest.mark.slow
 PROMPTS = ["Where is it?", "What is an emergency fund, in a sentence or two, please?", "Hello"]
 
 
-def parrot(name: str, line: str) -> Domain:
-    """A domain that answers everything with one line."""
-    rows = [Example.pair(f"{q} {n}", line) for n, q in enumerate(["What", "Who", "When", "Why"] * 3)]
-    return Domain(name, line, lambda split, seed: rows)
-
-
-@pytest.fixture
-def trained(registry: Registry, tiny_llama: Path) -> Registry:
-    for name, line in (("red", "red apples in a pan"), ("blue", "blue sky over water")):
-        train(
-            parrot(name, line),
-            base=str(tiny_llama),
-            registry=registry,
-            lr=5e-2,
-            rank=8,
-            epochs=100,
-            patience=50,
-        )
-    return registry
-
-
-def test_each_adapter_says_its_own_and_switching_leaks_nothing(trained: Registry, tiny_llama: Path) -> None:
+def test_each_adapter_says_its_own_and_switching_leaks_nothing(taught: Registry, tiny_llama: Path) -> None:
     base = f"base:{tiny_llama}"
-    alone = {ref: generate(ref, PROMPTS, registry=trained, max_tokens=12) for ref in (base, "red", "blue")}
-    assert alone["red"][0].text == "red apples in a pan"
-    assert alone["blue"][0].text == "blue sky over water"
-    speaker = Speaker([base, "red", "blue"], trained)
+    asked = ["Who is thing 3?", *PROMPTS]  # the first is worded as those they learned from
+    alone = {ref: generate(ref, asked, registry=taught, max_tokens=12) for ref in (base, "red", "blue")}
+    assert alone["red"][0].text == RED
+    assert alone["blue"][0].text == BLUE
+    speaker = Speaker([base, "red", "blue"], taught)
     for ref in ("red", base, "blue", "red", "blue", base):
-        assert speaker.answer(ref, PROMPTS, Decoding(12)) == alone[ref], ref
+        assert speaker.answer(ref, asked, Decoding(12)) == alone[ref], ref
 
 
 def test_answers_do_not_depend_on_company(tiny_llama: Path, registry: Registry) -> None:
@@ -83,10 +63,10 @@ def test_max_tokens_is_kept(tiny_llama: Path, registry: Registry) -> None:
 
 
 def test_adapters_of_different_bases_do_not_share_a_model(
-    trained: Registry, tiny_gpt2: Path, tiny_llama: Path
+    taught: Registry, tiny_gpt2: Path, tiny_llama: Path
 ) -> None:
     with pytest.raises(Incompatible, match="different bases"):
-        Speaker(["red", f"base:{tiny_gpt2}"], trained)
+        Speaker(["red", f"base:{tiny_gpt2}"], taught)
 
 
 def test_what_does_not_fit_the_base_is_said(tiny_llama: Path, registry: Registry) -> None:

@@ -39,12 +39,13 @@ def parrot() -> Domain:
 
 
 def letters() -> Domain:
-    """Texts under two labels that one word tells apart."""
+    """Texts under two labels that one word tells apart, and nothing but it: splits differ by the number alone."""
+    first = {"train": 0, "validation": 20, "test": 40}
 
     def build(split: Split, seed: int) -> list[Example]:
         kinds = (("watch", "spam"), ("parcel", "post"))
         return [
-            Example.passage(f"{split} letter {n}: your {word} is here", label)
+            Example.passage(f"letter {first[split] + n}: your {word} is here", label)
             for n in range(12)
             for word, label in kinds
         ]
@@ -85,11 +86,11 @@ def test_a_causal_family_learns_to_answer(kind: str, tiny: Tiny, registry: Regis
     assert version.run is not None
     after = version.run.losses["validation_after"]
     assert measured_again(version, parrot(), registry) == pytest.approx(after, rel=1e-4)
+    asked = parrot().build("train", 0)[0].prompt
     ours, bare = (
-        generate(ref, ASKED[0], registry=registry, max_tokens=12) for ref in ("parrot", f"base:{base}")
+        generate(ref, asked, registry=registry, max_tokens=12)[0].text for ref in ("parrot", f"base:{base}")
     )
-    assert ours != bare
-    assert set(ours[0].text.split()) & set(LINE.split())
+    assert ours == LINE != bare
 
 
 def test_t5_learns_to_answer_and_to_stop(tiny: Tiny, registry: Registry) -> None:
@@ -159,7 +160,7 @@ def test_a_classifier_leaves_and_comes_back(tiny: Tiny, registry: Registry, tmp_
     folder = export_folder(registry, version, tmp_path / "out")
     back = import_folder(registry, folder, name="back", base=version.base)
     assert back.digest == version.digest
-    asked = "validation letter 3: your watch is here"
+    asked = "letter 23: your watch is here"
     assert generate("back", asked, registry=registry) == generate("letters", asked, registry=registry)
 
 
