@@ -8,6 +8,9 @@ Where they have not, the factors of all make one wide pair, and a mask leaves ea
 
     y += (mask * (x A^T)) B
 
+which is as much more work as there are lanes. Where that is too much, and the GPU knows grouped products (Hopper does),
+each group of tokens meets the factors of its lane alone.
+
 A lane of a smaller rank, or without a layer, is filled up with zeros, and so are its gradients.
 """
 
@@ -23,6 +26,8 @@ from lftreg.training.lanes import Lane, Lanes, Stretch
 if TYPE_CHECKING:
     import torch
 
+ALIGNED = 8  # ranks: kernels read 16 bytes at a time
+WIDEST = 256  # ranks of all lanes together that a mask is good for
 FACTORS, TOKENS = (
     "_lftreg_factors",
     "_lftreg_tokens",
@@ -67,10 +72,10 @@ class Stacks(Lanes):
     def begin(self, work: Sequence[Stretch], training: bool) -> None:
         super().begin(work, training)
         self._fill([stretch.lane for stretch in work])
-        mask = self._mask(work)
+        mask, ends = self._told_apart(work)
         leaves = iter(self._leaves)
         for module, a, b in zip(self._modules.values(), leaves, leaves, strict=True):
-            module.__dict__[FACTORS] = (a, b, mask)
+            module.__dict__[FACTORS] = (a, b, mask, ends)
             module.__dict__[TOKENS] = work[-1].stop
 
     def end(self) -> None:
@@ -109,7 +114,7 @@ class Stacks(Lanes):
         """Copies of the lanes' factors in the base's precision, B with its scale, and the layers' views of them."""
         import torch
 
-        rank = max(_rank(lane) for lane in lanes)
+        rank = -(-max(_rank(lane) for lane in lanes) // ALIGNED) * ALIGNED
         widths = [next(reversed(self._spans.values())).a.stop, next(reversed(self._spans.values())).b.stop]
         if self._a is None or self._b is None or self._a.shape != (len(lanes), rank, widths[0]):
             self._a, self._b = (
@@ -141,17 +146,30 @@ class Stacks(Lanes):
             a[:rank, ours.a] = lane.flat.a[:, theirs.a]
             b[:rank, ours.b] = lane.flat.b[:, theirs.b] * lane.scale
 
-    def _mask(self, work: Sequence[Stretch]) -> torch.Tensor | None:
-        """Which of all lanes' ranks are a token's own, (tokens, lanes x rank); None where no token has to be told."""
+    def _told_apart(self, work: Sequence[Stretch]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Which of all lanes' ranks are a token's own, (tokens, lanes x rank), or where each lane's tokens end,
+        (lanes,); neither where lanes have equally many."""
         import torch
 
         sizes = [(stretch.stop or 0) - stretch.start for stretch in work]
         if len(set(sizes)) == 1:
-            return None
+            return None, None
         assert self._a is not None
-        whose = torch.repeat_interleave(torch.arange(len(work)), torch.tensor(sizes)).to(self.model.device)
-        mask = torch.nn.functional.one_hot(whose, len(work)).to(self._a.dtype)
-        return mask.repeat_interleave(self._a.shape[1], dim=1)
+        lanes, rank, _ = self._a.shape
+        if lanes * rank > WIDEST and groups(self._a):
+            ends = torch.tensor([stretch.stop for stretch in work], dtype=torch.int32)
+            return None, ends.to(self._a.device)
+        whose = torch.repeat_interleave(torch.arange(lanes), torch.tensor(sizes)).to(self._a.device)
+        mask = torch.nn.functional.one_hot(whose, lanes).to(self._a.dtype)
+        return mask.repeat_interleave(rank, dim=1), None
+
+
+def groups(like: torch.Tensor) -> bool:
+    """Whether there are kernels for products of groups of tokens."""
+    import torch
+
+    known = hasattr(torch.nn.functional, "grouped_mm") and like.dtype == torch.bfloat16 and like.is_cuda
+    return known and torch.cuda.get_device_capability(like.device)[0] == 9
 
 
 def _rank(lane: Lane) -> int:
@@ -177,7 +195,12 @@ def _add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) ->
 
 
 def added(
-    output: torch.Tensor, inputs: torch.Tensor, a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None
+    output: torch.Tensor,
+    inputs: torch.Tensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    ends: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What a layer gave, and what A (lanes, rank, inputs) and B (lanes, rank, outputs) make of its inputs."""
     import torch
@@ -186,6 +209,9 @@ def added(
     at = y if y.dtype == a.dtype else torch.zeros_like(y, dtype=a.dtype)
     if len(a) == 1:
         made = torch.addmm(at, x @ a[0].T, b[0])
+    elif ends is not None:
+        grouped = torch.nn.functional.grouped_mm
+        made = at + grouped(grouped(x, a.transpose(1, 2), offs=ends), b, offs=ends)
     elif mask is None:
         many = x.view(len(a), -1, x.shape[-1])
         made = torch.baddbmm(at.view(len(a), -1, y.shape[-1]), torch.bmm(many, a.transpose(1, 2)), b).view(
