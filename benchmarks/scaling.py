@@ -65,9 +65,9 @@ def points_of(tiny: bool) -> list[Point]:
     shapes = ("tiny",) if tiny else ("0.1b", "0.5b", "1b", "3b", "8b")
     middle = "tiny" if tiny else "1b"
     rows, length = (2, 64) if tiny else (8, 1024)
-    lengths = [16, 32, 64, 128] if tiny else [2**n for n in range(8, 16)]
-    ranks = [4, 16] if tiny else [4, 8, 16, 32, 64, 128, 256]
-    adapters = [1, 2, 4] if tiny else [1, 2, 4, 8, 16, 32]
+    lengths = [16, 32, 64, 128] if tiny else [256, 1024, 4096, 16384, 32768]
+    ranks = [4, 16] if tiny else [4, 16, 64, 256]
+    adapters = [1, 2, 4] if tiny else [1, 4, 8, 32]
     each = 16 if tiny else 256
     return [
         *(Point("length", one, middle, lengths[-1] // one, one) for one in lengths),

@@ -20,7 +20,7 @@ TURNING = ("longrope", "dynamic")  # positions that the longest row of a batch t
 TRIED = ((1, 2, 3, 4), (5, 6, 7), (2, 4, 3, 6, 1, 5))
 CLOSE = {4: 1e-3, 2: 1e-1}  # of all logits' norm, by the bytes of a number: a row that sees another is 1 away
 _GROUPED: dict[str, bool] = {}
-SHORTEST = 64  # tokens that the kernel is told as the longest row, at least
+SHORTEST = 1024  # tokens that the kernel is told as the longest row, at least
 
 
 class Cut:

@@ -18,6 +18,7 @@ from lftreg.training.asks import Ask, Asking, Subject
 from lftreg.training.by_itself import with_adapter
 from lftreg.training.cohort import Member, Shared
 from lftreg.training.events import Event, Stepped, Validated
+from lftreg.training.grouping import shared_base
 from lftreg.training.lanes import Lane
 from lftreg.training.learner import Learner
 from lftreg.training.loop import Loop
@@ -25,7 +26,7 @@ from lftreg.training.noise import noisy_embeddings
 from lftreg.training.publish import Outcome, check_alive
 from lftreg.training.state import Fitted
 from lftreg.training.stopping import Stop
-from lftreg.training.together import seated, shared_among, shared_base
+from lftreg.training.together import seated, shared_among
 
 Hear = Callable[[], None]  # is told of every step
 

@@ -15,7 +15,7 @@ from lftreg.sweeping.plans import Plans
 from lftreg.sweeping.study import Study
 from lftreg.training import Plan
 from lftreg.training.forecast import foresee
-from lftreg.training.together import shared_base
+from lftreg.training.grouping import shared_base
 
 
 def room_for(plan: Plan, most: int) -> int:

@@ -8,28 +8,42 @@ from typing import Any
 from lftreg.models.compiled import can_compile
 from lftreg.training.plan import Plan
 
-# Measured on one H200 with bases of 1 and 8 billion parameters: see benchmarks/single.py.
-TAKES = 45.0  # seconds, where nothing is cached yet
-LAUNCHES = 0.002  # seconds a layer that a step saves at least: its many small launches
-SHARE = 0.15  # of a step's time that is saved where the GPU is busy
-SPEED = 3e14  # FLOPs a second
+# Measured on one H200 with bases of 1 and 8 billion parameters (benchmarks/single.py): 15 to 23 s before the first
+# step; then 66 ms instead of 114 ms a step of 2,000 tokens, where launches are waited for, and 108 instead of 166 ms a
+# step of 8,000, where it is arithmetic.
+TAKES = 25.0  # seconds, where nothing is cached yet
+LAUNCHES = 0.003  # seconds a layer that a step saves at least
+SHARE = 0.3  # of the arithmetic's time that is saved
+SPEED = 3.5e14  # FLOPs a second
 
 
 def worth_compiling(plans: Sequence[Plan], device: Any) -> bool:
-    """Whether the steps of plans that train together are enough. What is quantised is not compiled."""
-    if any(plan.settings.quantize for plan in plans):
+    """Whether the steps of plans that train together are enough, and there is a compiler."""
+    return would_compile(plans) and can_compile(device)
+
+
+def would_compile(plans: Sequence[Plan]) -> bool:
+    """The same for a GPU that is not here. What is quantised, or has dropout, is not compiled."""
+    if any(plan.settings.quantize or plan.settings.dropout for plan in plans):
         return False
-    return _saved(plans) > TAKES and can_compile(device)
+    return saved(plans) > TAKES
 
 
-def _saved(plans: Sequence[Plan]) -> float:
-    """Seconds that compiling saves of all steps."""
-    return sum(_saved_by_step(plan) * (plan.settings.max_steps or 0) for plan in plans) / len(plans)
+def saved(plans: Sequence[Plan]) -> float:
+    """Seconds that compiling saves of all steps of plans whose rows go through the base in the same passes."""
+    launches = max(_passes(plan) * LAUNCHES * _layers(plan) for plan in plans)
+    return max(launches, sum(_passes(plan) * _arithmetic(plan) for plan in plans))
 
 
-def _saved_by_step(plan: Plan) -> float:
-    rows, settings = plan.rows["train"], plan.settings
-    parameters = plan.base.record.parameters or 0
-    layers = int(plan.base.config.get("num_hidden_layers") or 0)
-    tokens = rows.tokens / max(1, len(rows)) * settings.batch_size
-    return settings.accumulate * max(LAUNCHES * layers, SHARE * 4 * parameters * tokens / SPEED)
+def _passes(plan: Plan) -> int:
+    return (plan.settings.max_steps or 0) * plan.settings.accumulate
+
+
+def _layers(plan: Plan) -> int:
+    return int(plan.base.config.get("num_hidden_layers") or 0)
+
+
+def _arithmetic(plan: Plan) -> float:
+    rows = plan.rows["train"]
+    tokens = plan.settings.batch_size * rows.tokens / max(1, len(rows))
+    return SHARE * 4 * (plan.base.record.parameters or 0) * tokens / SPEED

@@ -11,10 +11,19 @@ from lftreg.budget import memory, time
 from lftreg.budget.devices import Device, find
 from lftreg.errors import LftregError, NotFound
 from lftreg.models.tasks import CAUSAL
-from lftreg.objectives.layout import pack
-from lftreg.objectives.rows import Row
+from lftreg.objectives.causal import hidden_of
+from lftreg.objectives.fused import fused_loss, is_plain
+from lftreg.objectives.layout import lay_out, pack
+from lftreg.objectives.rows import IGNORED, Row
+from lftreg.training.compiling import would_compile
+from lftreg.training.grouping import shared_base
 from lftreg.training.loop import validation_interval
 from lftreg.training.plan import Plan
+
+# What a GPU keeps of a step, of what PEFT's model would keep: no casts of inputs for the factors, and of compiled
+# layers what is not computed again on the way back. Measured on one H200, bases of 1 and 8 billion parameters, 2,000
+# to 33,000 tokens a step: 0.88 to 0.92, and 0.66 to 0.69 (0.78 at 2,000).
+STACKED, COMPILED = 0.9, 0.68
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +82,35 @@ def _memory(plan: Plan, device: Device, dtype: str, processes: int) -> memory.Me
     rows = -(-settings.batch_size // processes)
     worst = longest(objective.each_pass(plan.rows["train"].rows, settings.seed), rows)
     held_out = longest(objective.held_out(plan.rows["validation"].rows), 2 * rows)
-    return memory.estimate(
+    shared = processes == 1 and shared_base(plan) is not None
+    if shared:
+        worst, held_out = even(worst), even(held_out)
+    found = memory.estimate(
         recipe,
-        lambda model: objective.loss_sum(model, worst),
+        lambda model: _loss_in_parts(plan, model, worst) if shared else objective.loss_sum(model, worst),
         validation=lambda model: objective.loss_sum(model, held_out),
         gpu=device.gpu,
     )
+    share = _share_kept(plan) if shared and device.gpu else 1.0
+    return replace(found, activations=round(found.activations * share))
+
+
+def _share_kept(plan: Plan) -> float:
+    if plan.settings.gradient_checkpointing or plan.settings.dropout:
+        return 1.0
+    return COMPILED if would_compile([plan]) else STACKED
+
+
+def _loss_in_parts(plan: Plan, model: Any, rows: Sequence[Row]) -> Any:
+    """The loss as runs that share a base take it: the logits of some tokens at a time."""
+    import torch
+
+    layout = lay_out(rows, model.device)
+    found = hidden_of(model, layout)
+    if found is None or not is_plain(found[1]):
+        return plan.objective.loss_sum(model, rows)
+    counts = torch.ones(len(layout.labels), device=layout.labels.device)
+    return fused_loss(*found, layout.labels, counts)[0]
 
 
 def _cost(plan: Plan, device: Device, dtype: str, price: float | None, processes: int) -> time.Cost:
@@ -123,6 +155,15 @@ def money(seconds: float, price_per_hour: float | None, processes: float = 1) ->
 def longest(rows: Sequence[Row], count: int) -> list[Row]:
     """The rows that a batch is largest with."""
     return sorted(rows, key=lambda row: -row.length)[:count]
+
+
+def even(rows: Sequence[Row]) -> list[Row]:
+    """Rows of one length with as many tokens together: what rows on one line take, which are not filled up."""
+    ids, labels = [id_ for row in rows for id_ in row.ids], [label for row in rows for label in row.labels]
+    size = -(-len(ids) // len(rows)) if rows else 0
+    cut = [slice(at, at + size) for at in range(0, len(ids), size)] if size else []
+    made = [Row(tuple(ids[one]), tuple(labels[one])) for one in cut]
+    return [Row(row.ids, (IGNORED, *row.labels[1:])) for row in made]
 
 
 def _tokens(plan: Plan, rows: Sequence[Row]) -> int:

@@ -17,6 +17,7 @@ from lftreg.training import memory
 from lftreg.training.by_itself import fit_by_itself
 from lftreg.training.events import Listener, Stopping
 from lftreg.training.facts import facts_of
+from lftreg.training.grouping import shared_base
 from lftreg.training.journal import JOURNAL, journaling
 from lftreg.training.plan import Plan, make_plan
 from lftreg.training.processes import by_first, make_accelerator
@@ -24,7 +25,7 @@ from lftreg.training.publish import Outcome, publish, published
 from lftreg.training.resuming import check_same, plan_again
 from lftreg.training.runs import Request, RunFolder, Runs, outcome_of
 from lftreg.training.stopping import Stop, stopping
-from lftreg.training.together import Started, fit_together, shared_base
+from lftreg.training.together import Started, fit_together
 from lftreg.training.trackers import check_trackers, tracking
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 ALIGNED = 8  # ranks: kernels read 16 bytes at a time
-WIDEST = 256  # ranks of all lanes together that a mask is good for
+WIDEST = 128  # ranks of all lanes together that a mask is good for
 FACTORS, TOKENS = (
     "_lftreg_factors",
     "_lftreg_tokens",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,7 +11,6 @@ from lftreg.errors import LftregError
 from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base
 from lftreg.models.sound import check_weights
-from lftreg.models.tasks import CAUSAL
 from lftreg.objectives.causal import Causal
 from lftreg.training import memory, samples
 from lftreg.training.by_itself import said_before, with_adapter
@@ -38,24 +37,6 @@ class Started:
     run: RunFolder
     listen: Listener
     exits: ExitStack
-
-
-def shared_base(plan: Plan) -> Hashable | None:
-    """What plans have to have in common to train together; None for one that has to have its base to itself.
-
-    Rows share a line where a model answers with words, and a layer that is adapted has to see all of them: experts
-    of a mixture are given some.
-    """
-    settings = plan.settings
-    adapted = [
-        module
-        for module in plan.modules
-        if any(module.name == name or module.name.endswith(f".{name}") for name in plan.targets)
-    ]
-    every = all(module.linear and not module.head and "expert" not in module.name for module in adapted)
-    if settings.plain or settings.packing or plan.task is not CAUSAL or not every:
-        return None
-    return (plan.base.record.fingerprint, settings.dtype, settings.quantize, settings.gradient_checkpointing)
 
 
 def fit_together(
