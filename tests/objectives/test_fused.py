@@ -34,6 +34,19 @@ def test_loss_and_gradient_are_those_of_all_logits(
     assert not losses.requires_grad
 
 
+def test_what_is_compiled_is_the_same_function(head: nn.Linear) -> None:
+    """Its numbers, as it is written; a compiler is another thing."""
+    logits = head(torch.randn(300, 16))
+    labels, counts = torch.randint(50, (300,)), torch.rand(300)
+    losses, slope = fused.loss_and_slope(logits, labels, counts)
+    plain, plain_slope = fused._loss_and_slope_by_torch(logits, labels, counts)
+    torch.testing.assert_close(losses, plain)
+    torch.testing.assert_close(slope, plain_slope)
+    halved, halved_slope = fused.loss_and_slope(logits.bfloat16(), labels, counts)
+    assert halved.dtype == torch.float32 and halved_slope.dtype == torch.bfloat16
+    torch.testing.assert_close(halved, plain, rtol=2e-2, atol=2e-2)
+
+
 def test_a_token_that_is_no_number_spoils_no_other(head: nn.Linear) -> None:
     hidden = torch.randn(4, 16)
     hidden[1] = torch.nan

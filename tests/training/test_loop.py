@@ -37,9 +37,9 @@ def rows(loaded: Loaded) -> tuple[Row, ...]:
     return Causal(loaded.chat).encode(examples, 128, "train").rows
 
 
-def adapted(loaded: Loaded, seed: int = 0, **config: Any) -> Any:
+def adapted(loaded: Loaded, seed: int = 0, rank: int = 4, **config: Any) -> Any:
     torch.manual_seed(seed)
-    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", **config)
+    lora = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM", **config)
     if loaded.model.config.model_type == "gpt2":
         lora.fan_in_fan_out = True
     return get_peft_model(loaded.model, lora)

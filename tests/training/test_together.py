@@ -14,17 +14,12 @@ from safetensors.torch import load_file
 from lftreg.errors import Interrupted, LftregError
 from lftreg.models.base import find_base
 from lftreg.models.load import load_base
-from lftreg.objectives import make_objective
 from lftreg.plugins.types import Domain, Example
 from lftreg.registry import Registry, Version
 from lftreg.training import Plan, Runs, Stepped, Wanted, make_plan, run_plan, run_plans
 from lftreg.training.cohort import Shared
 from lftreg.training.events import Event, Validated
-from lftreg.training.lanes import Stretch, lane_of, stack
-from lftreg.training.processes import make_accelerator
 from tests.conftest import Tiny, save_tiny
-
-from .test_loop import adapted
 
 SAME: dict[str, Any] = {"lr": 1e-2, "batch_size": 4, "max_steps": 24, "patience": 9}
 # Ranks, batches, rates, seeds, layers and random numbers of their own.
@@ -250,36 +245,3 @@ def test_a_validation_sees_no_other_adapter(plans: list[Plan], registry: Registr
             rows = plan.rows["validation"].rows
             told = plan.objective.judged(loaded.model, rows).loss / sum(row.learned for row in rows)
         assert heard[plan.name][0] == pytest.approx(float(told), rel=1e-5)
-
-
-def test_stacked_factors_give_what_one_after_another_gives(tiny_llama: Path) -> None:
-    """Ranks and layers differ: what is missing is filled up with zeros."""
-    found, lanes = [], []
-    for seed, (rank, only) in enumerate(((4, None), (2, ["q_proj"]), (8, None))):
-        loaded = load_base(find_base(str(tiny_llama)))
-        model = adapted(loaded, seed) if only is None else adapted(loaded, seed, exclude_modules=["v_proj"])
-        lane = lane_of(
-            model,
-            objective=make_objective(loaded.task, loaded.tokenizer, loaded.chat.stop_ids),
-            accelerator=make_accelerator(),
-        )
-        with torch.no_grad():
-            for tensor in lane.named.values():
-                tensor.normal_(generator=torch.Generator().manual_seed(seed + rank))
-        lanes.append(lane)
-    path = next(path for path in lanes[0].factors_by_layer if path.endswith("v_proj"))
-    width = lanes[0].factors_by_layer[path].a.shape[1]
-    out = lanes[0].factors_by_layer[path].b.shape[0]
-    x, y = torch.randn(15, width), torch.randn(15, out)
-    work = [Stretch(lane, (), 5 * at, 5 * at + 5) for at, lane in enumerate(lanes)]
-    stacked = stack(path, work)
-    assert stacked is not None
-    for stretch in work:
-        mine = slice(stretch.start, stretch.stop)
-        factors = stretch.lane.factors_by_layer.get(path)
-        wanted = (
-            y[mine] if factors is None else y[mine] + factors.scale * (x[mine] @ factors.a.T @ factors.b.T)
-        )
-        found.append(wanted)
-    torch.testing.assert_close(stacked.added(x, y), torch.cat(found))
-    assert stack(path, [*work[:2], Stretch(lanes[2], (), 10, 17)]) is None

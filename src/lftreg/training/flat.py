@@ -100,8 +100,8 @@ def _apart(flat: Flat, state: State) -> Iterable[dict[str, Any]]:
     if not state:
         return
     for span in flat.spans.values():
-        yield {key: one[:, span.a] if one.dim() else one for key, one in state[0].items()}
-        yield {key: one[:, span.b].T if one.dim() else one for key, one in state[1].items()}
+        yield {key: one[:, span.a] if one.dim() else one.clone() for key, one in state[0].items()}
+        yield {key: one[:, span.b].T if one.dim() else one.clone() for key, one in state[1].items()}
 
 
 def _together(flat: Flat, state: State) -> dict[int, dict[str, Any]]:
