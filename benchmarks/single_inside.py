@@ -82,8 +82,8 @@ class Watch:
         """Called when a step has been taken: whether that is enough."""
         now = time.perf_counter()
         asked = self.asked
-        while len(self.times) + 1 < len(self.losses):  # a tool that takes a step in several parts
-            self.losses[-2:] = [self.losses[-1]]
+        while len(self.times) + 1 < len(self.losses):  # a tool that takes a step in several parts, each divided
+            self.losses[-2:] = [self.losses[-2] + self.losses[-1]]
             self.tokens[-2:] = [self.tokens[-2] + self.tokens[-1]]
         if self.warm is None:
             if len(self.losses) >= asked.warm_steps and now - self.started >= asked.warm_seconds:

@@ -28,7 +28,8 @@ from lftreg.training import Plan, make_plan, memory
 from lftreg.training.processes import make_accelerator
 from lftreg.training.stopping import Stop, stopping
 
-TRIALS, AT_ONCE = 32, 8
+TRIALS = 32
+AT_ONCE, ON_GPU = 8, 16  # a GPU has room for more rows in a pass than those of a few trials
 GLANCE = 1.0  # seconds between looks at what other processes do
 
 
@@ -52,14 +53,20 @@ class Limits:
 
     trials: int = TRIALS
     budget: float | None = None
-    at_once: int = AT_ONCE
+    at_once: int | None = None  # as many as suit the machine
 
     def __post_init__(self) -> None:
         for name, value in (("--trials", self.trials), ("--at-once", self.at_once)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise UsageError(f"{name} {value} makes no sense", "give 1 or more")
         if self.budget is not None and not self.budget > 0:
             raise UsageError("a budget of no time makes no sense", "give such as 30m")
+
+
+def _suitable() -> int:
+    import torch
+
+    return ON_GPU if torch.cuda.is_available() else AT_ONCE
 
 
 def sweep(
@@ -68,7 +75,7 @@ def sweep(
     space: Space | Mapping[str, Any] | str | Path | None = None,
     trials: int = TRIALS,
     budget: float | None = None,
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     study: str | None = None,
     storage: str | None = None,
     name: str | None = None,
@@ -186,7 +193,7 @@ class _Sweep:
 
     def _cohort(self) -> None:
         if self._side_by_side is None:
-            self._side_by_side = room_for(self.plans.first, self.limits.at_once)
+            self._side_by_side = room_for(self.plans.first, self.limits.at_once or _suitable())
         settings = self.study.ask(self._side_by_side, self.limits.trials)
         if settings:
             trials = Trials(self.study, self.plans, self.bench, self.listen, self.limits.trials)
