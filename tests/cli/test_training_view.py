@@ -17,7 +17,7 @@ from rich.console import Console
 from lftreg.cli import loss_chart
 from lftreg.cli.training_view import TableView, make_live
 from lftreg.registry.records import Run
-from lftreg.training import Resumed, Shrunk, Stepped, Stopping, Validated, Warned
+from lftreg.training import Compiling, Resumed, Shrunk, Stepped, Stopping, Validated, Warned
 from lftreg.training.losses import LOSSES, Losses
 from lftreg.training.samples import SAMPLES, Sample, written
 
@@ -134,8 +134,9 @@ def test_a_window_that_becomes_narrower_leaves_nothing_behind() -> None:
 def test_sentences_stay_above_the_table() -> None:
     page = Page(80, 24)
     with page.live:
-        page.hear(Shrunk(3, 4, True), Resumed(7, fallback=True), Warned("wandb failed"))
+        page.hear(Compiling(), Shrunk(3, 4, True), Resumed(7, fallback=True), Warned("wandb failed"))
     said = " ".join(ESCAPE.sub("", page.file.getvalue()).split())
+    assert "the base's layers are compiled: the first step takes some twenty seconds" in said
     assert "memory ran out at step 3: tried again with 4 rows at once and gradient checkpointing" in said
     assert "goes on after step 7 (the newest checkpoint is damaged" in said
     assert "warning: wandb failed" in said

@@ -45,8 +45,10 @@ def following(context: Context, plan: Plan) -> Iterator[Listener]:
 
 def told(event: Event) -> str | None:
     """The sentence that an event leaves on the screen; None where it is only a figure."""
-    from lftreg.training import Resumed, Shrunk, Warned
+    from lftreg.training import Compiling, Resumed, Shrunk, Warned
 
+    if isinstance(event, Compiling):
+        return "the base's layers are compiled: the first step takes some twenty seconds, the others less"
     if isinstance(event, Shrunk):
         return _shrunk(event)
     if isinstance(event, Resumed):

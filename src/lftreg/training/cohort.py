@@ -7,7 +7,7 @@ and the rows of all that validate in another. A loop that ends, well or not, lea
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,17 +42,25 @@ class Shared:
     """A base that answers many loops at once. Use it as a context: within, the base has hooks."""
 
     def __init__(
-        self, model: Any, *, plain: bool = False, stacked: bool = False, compiling: bool = False
+        self,
+        model: Any,
+        *,
+        plain: bool = False,
+        stacked: bool = False,
+        compiling: bool = False,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         """`plain` fills rows up, one a line, as a loop by itself does; `stacked` factors are added to all lanes at
-        once, which none of them may then have dropout for; `compiling` compiles the steps of those."""
+        once, which none of them may then have dropout for; `compiling` compiles the steps of those, and `warn` hears
+        where that cannot be."""
         self.model = model
         self._attention = model.config._attn_implementation
         self._line = not plain and takes_a_line(model)
         self._stacked = stacked
         self._lanes = Stacks(model) if stacked else Lanes(model)
-        self._compiling = stacked and compiling
+        self.compiling = stacked and compiling
         self._compiler_failed = False
+        self._warn = warn
         self._exits = ExitStack()
         self._cut: Cut | None = None
         self._most: int | None = None  # lanes that memory has room for at once
@@ -61,7 +69,7 @@ class Shared:
         self._exits.callback(self._lanes.close)
         if self._line:
             self._cut = self._exits.enter_context(on_one_line(self.model))
-        if self._compiling:
+        if self.compiling:
             self._exits.enter_context(compiled(self.model))
         return self
 
@@ -132,9 +140,9 @@ class Shared:
             try:
                 return self._pass(asked)
             except Exception as error:
-                if not self._compiling or not failed(error):
+                if not self.compiling or not failed(error):
                     raise
-                warnings.warn(f"layers could not be compiled: {str(error).splitlines()[0]}", stacklevel=2)
+                self._warn(f"the base's layers could not be compiled: {str(error).splitlines()[0]}")
                 self._compiler_failed = True
                 return self._pass(asked)
         except Exception as error:
@@ -168,7 +176,7 @@ class Shared:
 
     def _eagerly(self, wanted: bool = True) -> Any:
         """Within, nothing is compiled: what is asked for once is not worth it."""
-        return eagerly() if self._compiling and (wanted or self._compiler_failed) else nullcontext()
+        return eagerly() if self.compiling and (wanted or self._compiler_failed) else nullcontext()
 
     def _judged(self, layout: Layout, work: Sequence[Stretch]) -> list[Any]:
         import torch
@@ -201,7 +209,7 @@ class Shared:
         found = hidden_of(self.model, layout)
         if found is not None and is_plain(found[1]):
             total, losses = fused_loss(
-                *found, layout.labels, counts, compiling=self._compiling and not self._compiler_failed
+                *found, layout.labels, counts, compiling=self.compiling and not self._compiler_failed
             )
         else:
             logits = logits_of(self.model, layout) if found is None else found[1](found[0])

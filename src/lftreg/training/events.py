@@ -77,11 +77,16 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Compiling:
+    """The base's layers are compiled at the first step, which takes so much longer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something beside the run went wrong, which does not end it."""
 
     text: str
 
 
-Event = Stepped | Validated | Shrunk | Saved | Resumed | Stopping | Warned
+Event = Stepped | Validated | Shrunk | Saved | Resumed | Stopping | Compiling | Warned
 Listener = Callable[[Event], None]

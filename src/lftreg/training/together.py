@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,7 +19,7 @@ from lftreg.training.checkpoint import Keeper
 from lftreg.training.cohort import Member, Shared
 from lftreg.training.compiling import worth_compiling
 from lftreg.training.continuing import fill
-from lftreg.training.events import Listener
+from lftreg.training.events import Compiling, Listener, Warned
 from lftreg.training.lanes import Lane, lane_of
 from lftreg.training.learner import Learner, NotFinite
 from lftreg.training.loop import Loop
@@ -49,7 +50,10 @@ def fit_together(
     torch.set_num_threads(started[0].run.request.threads)
     loaded = load_base(plan.base, plan.settings.dtype, quantize=plan.settings.quantize)
     seats: dict[int, _Seat] = {}
-    with shared_among([one.plan for one in started], loaded.model) as shared:
+    first = started[0].listen  # of what concerns all of them
+    with shared_among(
+        [one.plan for one in started], loaded.model, lambda text: first(Warned(text))
+    ) as shared:
         for place, one in enumerate(started):
             try:
                 with memory.told():
@@ -58,6 +62,8 @@ def fit_together(
             except LftregError as error:
                 seats.pop(place, None)
                 yield place, error
+        if shared.compiling:
+            first(Compiling())
         places = list(seats)
         members = [seat.member(save_every, len(seats), stop) for seat in seats.values()]
         for member, end in shared.run(members):
@@ -65,11 +71,12 @@ def fit_together(
             yield place, _outcome(seats[place], end, shared)
 
 
-def shared_among(plans: Sequence[Plan], model: Any) -> Shared:
+def shared_among(plans: Sequence[Plan], model: Any, warn: Callable[[str], None] = warnings.warn) -> Shared:
     """A base that answers the loops of these plans, in the way that is fastest where it is."""
     on_gpu = model.device.type == "cuda"
     stacked = on_gpu and not any(plan.settings.dropout for plan in plans)
-    return Shared(model, stacked=stacked, compiling=stacked and worth_compiling(plans, model.device))
+    compiling = stacked and worth_compiling(plans, model.device)
+    return Shared(model, stacked=stacked, compiling=compiling, warn=warn)
 
 
 def _outcome(seat: _Seat, end: Fitted | LftregError, shared: Shared) -> Outcome | LftregError:
