@@ -36,13 +36,16 @@ def compiled(model: Any) -> Iterator[None]:
 
     layers = layers_of(model)
     with config.patch(recompile_limit=KINDS), inductor.patch(size_asserts=False):
+        before = [layer.__dict__.get("forward") for layer in layers]  # of who else has put one there
         for layer in layers:
             layer.forward = torch.compile(layer.forward, dynamic=True)
         try:
             yield
         finally:
-            for layer in layers:
+            for layer, own in zip(layers, before, strict=True):
                 layer.__dict__.pop("forward", None)
+                if own is not None:
+                    layer.forward = own
 
 
 def failed(error: BaseException) -> bool:
@@ -50,6 +53,13 @@ def failed(error: BaseException) -> bool:
     from torch._dynamo.exc import TorchDynamoException
 
     return isinstance(error, TorchDynamoException)
+
+
+def reason(error: BaseException) -> str:
+    """Why compiling failed, in a line."""
+    inner = getattr(error, "inner_exception", error)
+    said = str(inner).strip().splitlines()
+    return f"{type(inner).__name__}: {said[0]}" if said else type(inner).__name__
 
 
 def eagerly() -> Any:

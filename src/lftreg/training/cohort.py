@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
-from lftreg.models.compiled import compiled, eagerly, failed
+from lftreg.models.compiled import compiled, eagerly, failed, reason
 from lftreg.models.line import ATTENTION, Cut, on_one_line, takes_a_line
 from lftreg.objectives.causal import hidden_of, logits_of
 from lftreg.objectives.fused import fused_loss, is_plain
@@ -129,22 +129,24 @@ class Shared:
         """One pass for all; None where memory ran out, with nothing learned."""
         states = [lane.drawn_so_far() for lane, _ in asked]
         try:
-            try:
-                return self._pass(asked)
-            except Exception as error:
-                if not self._compiling or not failed(error):
-                    raise
-                warnings.warn(f"layers could not be compiled: {str(error).splitlines()[0]}", stacklevel=2)
-                self._compiler_failed = True
-                return self._pass(asked)
+            return self._pass(asked)
         except Exception as error:
-            if not memory.ran_out(error):
+            ran_out = memory.ran_out(error)  # also while something is compiled
+            if not ran_out and not self._goes_on_without_compiler(error):
                 raise
         finally:
             self._lanes.end()
+        # The exception, which holds the tensors of the pass, is gone by now.
         for (lane, _), state in zip(asked, states, strict=True):
             lane.draw_from(state)
-        return None
+        return None if ran_out else self._passed(asked)
+
+    def _goes_on_without_compiler(self, error: Exception) -> bool:
+        if not self._compiling or self._compiler_failed or not failed(error):
+            return False
+        warnings.warn(f"layers could not be compiled: {reason(error)}", stacklevel=2)
+        self._compiler_failed = True
+        return True
 
     def _pass(self, asked: Sequence[Asked]) -> list[Any]:
         import torch
@@ -154,12 +156,13 @@ class Shared:
         if self.model.training != learning:
             self.model.train(learning)
         self._lanes.begin(work, learning)
-        with torch.set_grad_enabled(learning), self._precision(), self._eagerly(not learning):
-            if not learning:
-                return self._judged(layout, work)
-            learned = [ask.learned for _, ask in asked if isinstance(ask, Learn)]
-            total, losses = self._losses(layout, work, learned)
-        self._lanes.learn(total, [lane for lane, _ in asked])
+        with torch.set_grad_enabled(learning), self._eagerly(not learning):
+            with self._precision():
+                if not learning:
+                    return self._judged(layout, work)
+                learned = [ask.learned for _, ask in asked if isinstance(ask, Learn)]
+                total, losses = self._losses(layout, work, learned)
+            self._lanes.learn(total, [lane for lane, _ in asked])  # which computes some of it again
         return losses
 
     def _precision(self) -> Any:

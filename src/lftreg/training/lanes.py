@@ -119,6 +119,11 @@ class Lane:
     def unreached(self) -> list[str]:
         return self._unreached
 
+    def make_room(self) -> None:
+        """Ask for all memory that learning takes, before any lane has learned."""
+        if self.flat is not None:
+            self.flat.make_room()
+
     def learn(self, gradients: Mapping[str, torch.Tensor | None]) -> None:
         """Add gradients, by name, to those that are there."""
         self._unreached = [name for name, gradient in gradients.items() if gradient is None]
@@ -138,7 +143,9 @@ class Lane:
         the layers that none came to."""
         assert self.flat is not None
         self._unreached = [
-            name for name in self.named if name.partition(".lora_")[0].endswith(tuple(unreached))
+            name
+            for name in self.named
+            if name.partition(".lora_")[0].endswith(tuple(f".{path}" for path in unreached))
         ]
         self.flat.add(a, b, self.scale)
 
@@ -207,8 +214,8 @@ def _random_state(device: torch.device) -> torch.Tensor:
 class Stretch:
     """The tokens of a lane in a pass: those from `start` to before `stop`, or to the end, and the rows they are of.
 
-    `places` are these tokens in the lane's rows as they would be filled up, (rows, longest): that is how a run by
-    itself draws its noise.
+    `places` are these tokens in the lane's rows as they would be filled up, (rows, longest), which is how a run by
+    itself draws its noise; None where they are the same, or where the lane draws nothing.
     """
 
     lane: Lane
@@ -280,6 +287,8 @@ class Lanes:
         parameters = [parameter for lane in lanes for parameter in lane.named.values()]
         found = iter(torch.autograd.grad(total, parameters, allow_unused=True))
         for lane in lanes:
+            lane.make_room()
+        for lane in lanes:
             lane.learn({name: next(found) for name in lane.named})
 
     def _added(self, path: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -341,11 +350,11 @@ def stretches(lanes: Sequence[tuple[Lane, Sequence[Row]]], room: int | None = No
     for lane, rows in lanes:
         longest = max(len(row.ids) for row in rows)
         size = sum(len(row.ids) for row in rows) if room is None else room * len(rows)
-        places = None
-        if room is None and any(len(row.ids) != longest for row in rows):
+        places, draws = None, lane.noise or lane.dropout  # to put them on a GPU is to wait for it
+        if room is None and draws and any(len(row.ids) != longest for row in rows):
             there = [number * longest + at for number, row in enumerate(rows) for at in range(len(row.ids))]
             places = torch.tensor(there, device=lane.device)
-        elif room is not None and room != longest:
+        elif room is not None and draws and room != longest:
             # What is filled up beyond the lane's own longest row takes any number: nothing looks at it.
             across = [min(at, longest - 1) for at in range(room)]
             places = torch.tensor(

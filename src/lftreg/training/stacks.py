@@ -101,14 +101,23 @@ class Stacks(Lanes):
             for leaf, one in zip(self._leaves, found, strict=True)
         ]
         a, b = torch.cat(made[::2], dim=2), torch.cat(made[1::2], dim=2)
-        for number, lane in enumerate(lanes):
-            rank = _rank(lane)
-            mine = [self._spans[path] for path in lane.factors_by_layer]
-            of_a, of_b = a[number, :rank], b[number, :rank]
-            if mine != list(self._spans.values()):
-                of_a = torch.cat([of_a[:, span.a] for span in mine], dim=1)
-                of_b = torch.cat([of_b[:, span.b] for span in mine], dim=1)
+        theirs = [self._of(lane, a[number], b[number]) for number, lane in enumerate(lanes)]
+        for lane in lanes:
+            lane.make_room()
+        for lane, (of_a, of_b) in zip(lanes, theirs, strict=True):
             lane.learn_flat(of_a, of_b, unreached)
+
+    def _of(self, lane: Lane, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is a lane's own, of (rank, inputs) and (rank, outputs) of all layers."""
+        import torch
+
+        a, b = a[: _rank(lane)], b[: _rank(lane)]
+        mine = [self._spans[path] for path in lane.factors_by_layer]
+        if mine == list(self._spans.values()):
+            return a, b
+        return torch.cat([a[:, span.a] for span in mine], dim=1), torch.cat(
+            [b[:, span.b] for span in mine], dim=1
+        )
 
     def _fill(self, lanes: Sequence[Lane]) -> None:
         """Copies of the lanes' factors in the base's precision, B with its scale, and the layers' views of them."""
