@@ -16,10 +16,10 @@ import torch
 from lftreg.errors import Incompatible
 from lftreg.models.base import find_base
 from lftreg.models.load import Loaded, load_base
-from lftreg.objectives import make_objective
+from lftreg.objectives import fused, make_objective
 from lftreg.objectives.causal import Causal
 from lftreg.objectives.rows import IGNORED, Row
-from lftreg.training import stacks
+from lftreg.training import flat, stacks
 from lftreg.training.asks import Judge, Learn
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.cohort import Member, Shared
@@ -105,7 +105,7 @@ def away(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> floa
 def test_it_is_what_one_lane_after_another_is(
     company: str, grouped: bool, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacks, "groups", lambda like: grouped)
+    monkeypatch.setattr(stacks, "groups", lambda device, dtype: grouped)
     monkeypatch.setattr(stacks, "WIDEST", 0)
     plain_told, plain, _ = trained(loaded, company, stacked=False)
     told, fast, _ = trained(loaded, company, stacked=True)
@@ -148,10 +148,12 @@ def traced(monkeypatch: pytest.MonkeyPatch, backend: Any = "aot_eager") -> Itera
     """Layers are traced, and their gradients too, as for a GPU; without a compiler of C++ behind."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
+    fused._function.cache_clear()
     with monkeypatch.context() as patched:
         patched.setattr(torch, "compile", partial(torch.compile, backend=backend))
         yield
     torch._dynamo.reset()
+    fused._function.cache_clear()
 
 
 @pytest.mark.parametrize("company", ["one", "even", "uneven"])
@@ -180,6 +182,43 @@ def test_what_cannot_be_compiled_runs_as_it_is_written(
         told, _, _ = trained(loaded, "one", stacked=True, compiling=True)
     assert told == eager_told
     assert any("could not be compiled" in str(one.message) for one in heard)
+
+
+def test_noise_is_drawn_once_where_compiling_fails(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("there is no compiler")
+
+    monkeypatch.setattr(f"{__name__}.lane_of", partial(lane_of, noise=5.0))
+    eager_told, _, _ = trained(loaded, "one", stacked=True)
+    with traced(monkeypatch, broken), warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        told, _, _ = trained(loaded, "one", stacked=True, compiling=True)
+    assert told == eager_told
+    assert any("there is no compiler" in str(one.message) for one in heard)
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["one after another", "stacked"])
+def test_memory_that_runs_out_for_one_lane_teaches_no_other_twice(
+    stacked: bool, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second lane's gradients find no room, after the first lane's did."""
+    wanted, _, _ = trained(loaded, "even", stacked=stacked, steps=1)
+    asked = []
+
+    def once_too_much(whole: torch.Tensor, real: Any = flat._gradient) -> torch.Tensor:
+        asked.append(whole)
+        if len(asked) == 3:
+            raise torch.OutOfMemoryError("no room")
+        return real(whole)
+
+    monkeypatch.setattr(flat, "_gradient", once_too_much)
+    if not stacked:
+        monkeypatch.setattr(
+            f"{__name__}.lanes", lambda loaded, wanted, flat, real=lanes: real(loaded, wanted, True)
+        )
+    told, _, _ = trained(loaded, "even", stacked=stacked, steps=1)
+    assert len(asked) > 3
+    assert told == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_layer_that_is_not_given_every_token_is_refused(loaded: Loaded) -> None:

@@ -88,12 +88,14 @@ def estimate(
     validation: Loss | None = None,
     gpu: bool = True,
     autocast: bool | None = None,
+    kept: float = 1.0,
 ) -> Memory:
     """What a training step takes at its peak, in bytes as torch counts them (`torch.cuda.max_memory_allocated`).
 
     `loss` computes the loss of the worst micro-batch by a model on the meta device, whose `device` it makes tensors
     for; `validation` that of the largest batch without gradients. `autocast` says whether products are computed in
-    bfloat16 whatever the weights are in; left out, it is on for a base in bfloat16 on a GPU. Raises InvalidData for
+    bfloat16 whatever the weights are in; left out, it is on for a base in bfloat16 on a GPU. `kept` is the share of a
+    step's activations that another way of training keeps, of those of PEFT's model. Raises InvalidData for
     a configuration that no model can be built from, Unavailable (`no-estimate`) for a model that cannot run on
     the meta device.
     """
@@ -115,7 +117,8 @@ def estimate(
                 again = {"use_reentrant": False, "context_fn": lambda: (contextlib.nullcontext(), mode)}
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=again)
             static = _static(model, tracker)
-            peak = max(_trained(model, loss, tracker), _validated(model, validation, tracker))
+            trained = sum(static) + round(kept * (_trained(model, loss, tracker) - sum(static)))
+            peak = max(trained, _validated(model, validation, tracker))
     except LftregError:
         raise
     except Exception as error:  # models are anyone's code, and few were written with the meta device in mind

@@ -1,7 +1,8 @@
 """A base whose layers are compiled: what goes number by number is one kernel, and a pass is few launches.
 
 The layers of a stack are alike, so one is compiled and all of them run its code ("regional compilation"); the numbers
-of tokens and of lanes are left open.
+of tokens and of lanes are left open. What is set here of torch's compiler is the process's or the thread's: one base
+at a time is trained so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+AMPERE = 8  # the first that computes in bfloat16
 KINDS = 64  # of inputs that code is made for, before a layer goes back to what is not compiled
 
 
@@ -20,11 +22,12 @@ def can_compile(device: Any) -> bool:
     """Whether there is a compiler for a device's kernels, and a C compiler that it needs to launch them."""
     import shutil
 
+    import torch
     from torch.utils._triton import has_triton
 
-    return (
-        device.type == "cuda" and has_triton() and any(shutil.which(name) for name in ("gcc", "cc", "clang"))
-    )
+    if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] < AMPERE:
+        return False
+    return has_triton() and any(shutil.which(name) for name in ("gcc", "cc", "clang"))
 
 
 @contextmanager
@@ -36,13 +39,16 @@ def compiled(model: Any) -> Iterator[None]:
 
     layers = layers_of(model)
     with config.patch(recompile_limit=KINDS), inductor.patch(size_asserts=False):
+        before = [layer.__dict__.get("forward") for layer in layers]  # of who else has put one there
         for layer in layers:
             layer.forward = torch.compile(layer.forward, dynamic=True)
         try:
             yield
         finally:
-            for layer in layers:
+            for layer, own in zip(layers, before, strict=True):
                 layer.__dict__.pop("forward", None)
+                if own is not None:
+                    layer.forward = own
 
 
 def failed(error: BaseException) -> bool:
@@ -50,6 +56,13 @@ def failed(error: BaseException) -> bool:
     from torch._dynamo.exc import TorchDynamoException
 
     return isinstance(error, TorchDynamoException)
+
+
+def reason(error: BaseException) -> str:
+    """Why compiling failed, in a line."""
+    inner = getattr(error, "inner_exception", error)
+    said = str(inner).strip().splitlines()
+    return f"{type(inner).__name__}: {said[0]}" if said else type(inner).__name__
 
 
 def eagerly() -> Any:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 ATTENTION = "lftreg_line"
 TURNING = ("longrope", "dynamic")  # positions that the longest row of a batch turns for all of them
 TRIED = ((1, 2, 3, 4), (5, 6, 7), (2, 4, 3, 6, 1, 5))
-CLOSE = {4: 1e-3, 2: 1e-1}  # of all logits' norm, by the bytes of a number: a row that sees another is 1 away
+OTHER = (7, 6, 5, 3)  # in the place of the first row
+CLOSE = {4: 1e-3, 2: 1e-1}  # of all logits' norm, by the bytes of a number: other kernels round otherwise
+APART = 1e-5  # of all logits' norm: the same kernels, so rows that see nothing of the first give the same
+LAYERS = ("full_attention", "sliding_attention")  # others carry a state along, or attend by chunks
 _GROUPED: dict[str, bool] = {}
 SHORTEST = 1024  # tokens that the kernel is told as the longest row, at least
 
@@ -67,7 +70,7 @@ def takes_a_line(model: Any) -> bool:
     that it is told to use, some know more ways to attend than by rows, and some carry a state along."""
     import torch
 
-    if _turns(model.config):
+    if _turns(model.config) or _carries(model.config):
         return False
     training = model.training
     model.eval()
@@ -80,18 +83,35 @@ def takes_a_line(model: Any) -> bool:
             ]
             with on_one_line(model) as cut:
                 cut.lay([len(row) for row in TRIED], device)
-                ids = torch.tensor([[id_ for row in TRIED for id_ in row]], device=device)
-                positions = torch.tensor([[at for row in TRIED for at in range(len(row))]], device=device)
                 if device.type == "cuda":  # the kernel says so where attention would drop some of its weights
-                    model.train()(input_ids=ids, position_ids=positions, use_cache=False)
+                    _on_a_line(model.train(), TRIED)
                     model.eval()
-                line = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0]
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError):
+                line, beside = _on_a_line(model, TRIED), _on_a_line(model, (OTHER, *TRIED[1:]))
+    except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, ImportError):
         return False
     finally:
         model.train(training)
-    apart = torch.cat(alone).float()
-    return bool((line.float() - apart).norm() <= CLOSE[line.element_size()] * apart.norm())
+    first, close = len(OTHER), CLOSE[line.element_size()]
+    return _near(line, torch.cat(alone), close) and _near(beside[first:], line[first:], APART)
+
+
+def _on_a_line(model: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Logits (tokens, vocabulary) of rows, for which the cut is laid."""
+    import torch
+
+    ids = torch.tensor([[id_ for row in rows for id_ in row]], device=model.device)
+    positions = torch.tensor([[at for row in rows for at in range(len(row))]], device=model.device)
+    logits: torch.Tensor = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0]
+    return logits
+
+
+def _near(ours: torch.Tensor, theirs: torch.Tensor, share: float) -> bool:
+    return bool((ours.float() - theirs.float()).norm() <= share * theirs.float().norm())
+
+
+def _carries(config: Any) -> bool:
+    """Whether a config names layers that are no attention by rows. What it does not name is tried."""
+    return any(kind not in LAYERS for kind in getattr(config, "layer_types", None) or ())
 
 
 def _turns(config: Any) -> bool:

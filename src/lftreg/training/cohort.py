@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lftreg.errors import LftregError
-from lftreg.models.compiled import compiled, eagerly, failed
+from lftreg.models.compiled import compiled, eagerly, failed, reason
 from lftreg.models.line import ATTENTION, Cut, on_one_line, takes_a_line
 from lftreg.objectives.causal import hidden_of, logits_of
 from lftreg.objectives.fused import fused_loss, is_plain
@@ -124,35 +124,42 @@ class Shared:
         """The answers to asks of one kind; None for one that memory has no room for even by itself."""
         if not asked:
             return []
-        if self._most is None or len(asked) <= self._most:
+        most = self._at_once(asked)
+        if len(asked) <= most:
             found = self._passed(asked)
             if found is not None or len(asked) == 1:
                 return [None] if found is None else found
             memory.release(self.model.device)
-            self._most = -(-len(asked) // 2)
-        most = self._most
+            most = self._most = -(-len(asked) // 2)
         return [one for at in range(0, len(asked), most) for one in self.answer(asked[at : at + most])]
+
+    def _at_once(self, asked: Sequence[Asked]) -> int:
+        """How many of these asks a pass takes."""
+        most = self._lanes.most([lane for lane, _ in asked])
+        return most if self._most is None else min(most, self._most)
 
     def _passed(self, asked: Sequence[Asked]) -> list[Any] | None:
         """One pass for all; None where memory ran out, with nothing learned."""
         states = [lane.drawn_so_far() for lane, _ in asked]
         try:
-            try:
-                return self._pass(asked)
-            except Exception as error:
-                if not self.compiling or not failed(error):
-                    raise
-                self._warn(f"the base's layers could not be compiled: {str(error).splitlines()[0]}")
-                self._compiler_failed = True
-                return self._pass(asked)
+            return self._pass(asked)
         except Exception as error:
-            if not memory.ran_out(error):
+            ran_out = memory.ran_out(error)  # also while something is compiled
+            if not ran_out and not self._goes_on_without_compiler(error):
                 raise
         finally:
             self._lanes.end()
+        # The exception, which holds the tensors of the pass, is gone by now.
         for (lane, _), state in zip(asked, states, strict=True):
             lane.draw_from(state)
-        return None
+        return None if ran_out else self._passed(asked)
+
+    def _goes_on_without_compiler(self, error: Exception) -> bool:
+        if not self.compiling or self._compiler_failed or not failed(error):
+            return False
+        self._warn(f"the base's layers could not be compiled: {reason(error)}")
+        self._compiler_failed = True
+        return True
 
     def _pass(self, asked: Sequence[Asked]) -> list[Any]:
         import torch
@@ -162,12 +169,13 @@ class Shared:
         if self.model.training != learning:
             self.model.train(learning)
         self._lanes.begin(work, learning)
-        with torch.set_grad_enabled(learning), self._precision(), self._eagerly(not learning):
-            if not learning:
-                return self._judged(layout, work)
-            learned = [ask.learned for _, ask in asked if isinstance(ask, Learn)]
-            total, losses = self._losses(layout, work, learned)
-        self._lanes.learn(total, [lane for lane, _ in asked])
+        with torch.set_grad_enabled(learning), self._eagerly(not learning):
+            with self._precision():
+                if not learning:
+                    return self._judged(layout, work)
+                learned = [ask.learned for _, ask in asked if isinstance(ask, Learn)]
+                total, losses = self._losses(layout, work, learned)
+            self._lanes.learn(total, [lane for lane, _ in asked])  # which computes some of it again
         return losses
 
     def _precision(self) -> Any:

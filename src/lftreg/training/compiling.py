@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lftreg.models.compiled import can_compile
+from lftreg.training.grouping import adapted_by
 from lftreg.training.plan import Plan
 
 # Measured on one H200 with bases of 1 and 8 billion parameters (benchmarks/single.py): 15 to 23 s before the first
 # step; then 66 ms instead of 114 ms a step of 2,000 tokens, where launches are waited for, and 108 instead of 166 ms a
 # step of 8,000, where it is arithmetic.
 TAKES = 25.0  # seconds, where nothing is cached yet
-LAUNCHES = 0.003  # seconds a layer that a step saves at least
+LAUNCHES = 0.048 / (16 * 7)  # seconds that a step saves at least, for each product that is adapted
 SHARE = 0.3  # of the arithmetic's time that is saved
 SPEED = 3.5e14  # FLOPs a second
 
@@ -31,16 +32,12 @@ def would_compile(plans: Sequence[Plan]) -> bool:
 
 def saved(plans: Sequence[Plan]) -> float:
     """Seconds that compiling saves of all steps of plans whose rows go through the base in the same passes."""
-    launches = max(_passes(plan) * LAUNCHES * _layers(plan) for plan in plans)
+    launches = max(_passes(plan) * LAUNCHES * len(adapted_by(plan)) for plan in plans)
     return max(launches, sum(_passes(plan) * _arithmetic(plan) for plan in plans))
 
 
 def _passes(plan: Plan) -> int:
     return (plan.settings.max_steps or 0) * plan.settings.accumulate
-
-
-def _layers(plan: Plan) -> int:
-    return int(plan.base.config.get("num_hidden_layers") or 0)
 
 
 def _arithmetic(plan: Plan) -> float:

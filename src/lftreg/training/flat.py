@@ -55,13 +55,15 @@ class Flat:
                 _gradient(self.b)[:, span.b] += b.grad.T
             a.grad = b.grad = None
 
+    def make_room(self) -> None:
+        """Have both gradients there: what is added to them then asks for no more memory."""
+        for whole in (self.a, self.b):
+            _gradient(whole)
+
     def add(self, a: torch.Tensor, b: torch.Tensor, scale: float) -> None:
         """Add to the gradients of both tensors; those of B are of what is scaled."""
-        for whole, one, alpha in ((self.a, a, 1.0), (self.b, b, scale)):
-            if whole.grad is None:
-                whole.grad = one.to(whole.dtype, copy=True).mul_(alpha)
-            else:
-                whole.grad.add_(one, alpha=alpha)
+        _gradient(self.a).add_(a)
+        _gradient(self.b).add_(b, alpha=scale)
 
     def optimizer(self, **options: Any) -> Any:
         """AdamW over both tensors. Its state reads as that of one over all A and B, in the order of `spans`."""

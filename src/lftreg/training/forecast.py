@@ -15,7 +15,7 @@ from lftreg.objectives.causal import hidden_of
 from lftreg.objectives.fused import fused_loss, is_plain
 from lftreg.objectives.layout import lay_out, pack
 from lftreg.objectives.rows import IGNORED, Row
-from lftreg.training.compiling import would_compile
+from lftreg.training.compiling import worth_compiling, would_compile
 from lftreg.training.grouping import shared_base
 from lftreg.training.loop import validation_interval
 from lftreg.training.plan import Plan
@@ -60,12 +60,12 @@ def foresee(
         dtype = "bfloat16" if found.gpu else "float32"
     cost = _cost(plan, found, dtype, price_per_hour, processes)
     try:
-        return Forecast(found, _memory(plan, found, dtype, processes), cost)
+        return Forecast(found, _memory(plan, found, dtype, processes, device is None), cost)
     except LftregError as error:
         return Forecast(found, None, cost, error.message)
 
 
-def _memory(plan: Plan, device: Device, dtype: str, processes: int) -> memory.Memory:
+def _memory(plan: Plan, device: Device, dtype: str, processes: int, here: bool) -> memory.Memory:
     settings, objective = plan.settings, plan.objective
     recipe = memory.Recipe(
         plan.base.config,
@@ -85,20 +85,23 @@ def _memory(plan: Plan, device: Device, dtype: str, processes: int) -> memory.Me
     shared = processes == 1 and shared_base(plan) is not None
     if shared:
         worst, held_out = even(worst), even(held_out)
-    found = memory.estimate(
+    return memory.estimate(
         recipe,
         lambda model: _loss_in_parts(plan, model, worst) if shared else objective.loss_sum(model, worst),
         validation=lambda model: objective.loss_sum(model, held_out),
         gpu=device.gpu,
+        kept=_kept(plan, here) if shared and device.gpu else 1.0,
     )
-    share = _share_kept(plan) if shared and device.gpu else 1.0
-    return replace(found, activations=round(found.activations * share))
 
 
-def _share_kept(plan: Plan) -> float:
+def _kept(plan: Plan, here: bool) -> float:
+    """What is kept of a step's activations on this machine's GPU, or on one that is taken to have a compiler."""
+    import torch
+
     if plan.settings.gradient_checkpointing or plan.settings.dropout:
         return 1.0
-    return COMPILED if would_compile([plan]) else STACKED
+    compiled = worth_compiling([plan], torch.device("cuda")) if here else would_compile([plan])
+    return COMPILED if compiled else STACKED
 
 
 def _loss_in_parts(plan: Plan, model: Any, rows: Sequence[Row]) -> Any:

@@ -63,7 +63,7 @@ class Lane:
         if flat is None:
             flat = self.device.type == "cuda"
         self.flat = Flat({path: (one.a, one.b) for path, one in factors.items()}) if flat else None
-        self._unreached: list[str] = []
+        self._unreached: list[str] | None = None
         self._generator = torch.Generator(self.device)
         self.draw_from(_random_state(self.device))
 
@@ -117,11 +117,22 @@ class Lane:
         return list(self.named.values()) if self.flat is None else self.flat.parameters
 
     def unreached(self) -> list[str]:
-        return self._unreached
+        """The names of parameters that no gradient came to, in any pass since this was asked."""
+        found, self._unreached = self._unreached or [], None
+        return found
+
+    def _not_reached(self, names: Sequence[str]) -> None:
+        before = self._unreached
+        self._unreached = [name for name in names if before is None or name in before]
+
+    def make_room(self) -> None:
+        """Ask for all memory that learning takes, before any lane has learned."""
+        if self.flat is not None:
+            self.flat.make_room()
 
     def learn(self, gradients: Mapping[str, torch.Tensor | None]) -> None:
         """Add gradients, by name, to those that are there."""
-        self._unreached = [name for name, gradient in gradients.items() if gradient is None]
+        self._not_reached([name for name, gradient in gradients.items() if gradient is None])
         for name, parameter in self.named.items():
             gradient = gradients[name]
             if gradient is None:
@@ -137,22 +148,24 @@ class Lane:
         """The same for flat factors: the gradients of all A (rank, inputs) and of all scaled B (rank, outputs), and
         the layers that none came to."""
         assert self.flat is not None
-        self._unreached = [
-            name for name in self.named if name.partition(".lora_")[0].endswith(tuple(unreached))
-        ]
+        layers = tuple(f".{path}" for path in unreached)
+        self._not_reached([name for name in self.named if name.partition(".lora_")[0].endswith(layers)])
         self.flat.add(a, b, self.scale)
 
     def random_state(self) -> list[torch.Tensor]:
-        """Torch's own generator, which a base with dropout draws from, and the lane's."""
+        """Torch's own generators, which a base with dropout draws from, and the lane's."""
         import torch
 
-        return [torch.get_rng_state(), self.drawn_so_far()]
+        of_gpu = [_random_state(self.device)] if self.device.type == "cuda" else []
+        return [torch.get_rng_state(), *of_gpu, self.drawn_so_far()]
 
     def set_random_state(self, states: list[torch.Tensor]) -> None:
         """Take over what a lane has kept, or a run that had its base to itself."""
         import torch
 
         torch.set_rng_state(states[0])
+        if self.device.type == "cuda" and len(states) > 1:
+            torch.cuda.set_rng_state(states[1], self.device)
         self.draw_from(states[-1])
 
     def drawn_so_far(self) -> torch.Tensor:
@@ -207,8 +220,8 @@ def _random_state(device: torch.device) -> torch.Tensor:
 class Stretch:
     """The tokens of a lane in a pass: those from `start` to before `stop`, or to the end, and the rows they are of.
 
-    `places` are these tokens in the lane's rows as they would be filled up, (rows, longest): that is how a run by
-    itself draws its noise.
+    `places` are these tokens in the lane's rows as they would be filled up, (rows, longest), which is how a run by
+    itself draws its noise; None where they are the same, or where the lane draws nothing.
     """
 
     lane: Lane
@@ -273,12 +286,18 @@ class Lanes:
 
         return add
 
+    def most(self, lanes: Sequence[Lane]) -> int:
+        """How many of these lanes a pass takes."""
+        return len(lanes)
+
     def learn(self, total: torch.Tensor, lanes: Sequence[Lane]) -> None:
         """Add the gradients of what is learned to the lanes': all of them, or none where memory runs out."""
         import torch
 
         parameters = [parameter for lane in lanes for parameter in lane.named.values()]
         found = iter(torch.autograd.grad(total, parameters, allow_unused=True))
+        for lane in lanes:
+            lane.make_room()
         for lane in lanes:
             lane.learn({name: next(found) for name in lane.named})
 
@@ -341,11 +360,11 @@ def stretches(lanes: Sequence[tuple[Lane, Sequence[Row]]], room: int | None = No
     for lane, rows in lanes:
         longest = max(len(row.ids) for row in rows)
         size = sum(len(row.ids) for row in rows) if room is None else room * len(rows)
-        places = None
-        if room is None and any(len(row.ids) != longest for row in rows):
+        places, draws = None, lane.noise or lane.dropout  # to put them on a GPU is to wait for it
+        if room is None and draws and any(len(row.ids) != longest for row in rows):
             there = [number * longest + at for number, row in enumerate(rows) for at in range(len(row.ids))]
             places = torch.tensor(there, device=lane.device)
-        elif room is not None and room != longest:
+        elif room is not None and draws and room != longest:
             # What is filled up beyond the lane's own longest row takes any number: nothing looks at it.
             across = [min(at, longest - 1) for at in range(room)]
             places = torch.tensor(

@@ -93,7 +93,7 @@ class Learner:
             self.subject.set_random_state(random)
             tell(self.micro, self.subject.checkpointing)
         size = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        loss, norm = torch.stack([total.to(size.dtype), size]).tolist()  # a GPU is waited for once a step
+        loss, norm = torch.stack([total.to(size), size]).tolist()  # a GPU is waited for once a step
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             rows = [row for batch in group for row in batch]
@@ -132,9 +132,9 @@ class Learner:
 
     def _gradients(self, group: Sequence[Sequence[Row]]) -> Asking[torch.Tensor | None]:
         """Gradients of the mean loss, added up over all processes; None where memory ran out in one."""
-        learned = sum(row.learned for batch in group for row in batch)
         import torch
 
+        learned = sum(row.learned for batch in group for row in batch)
         total = torch.zeros((), device=self.device)
         ran_out = asked = False
         for part, weight in (one for batch in group for one in self._mine(batch, self.micro)):

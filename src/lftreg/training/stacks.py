@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
 ALIGNED = 8  # ranks: kernels read 16 bytes at a time
 WIDEST = 128  # ranks of all lanes together that a mask is good for
-FACTORS, TOKENS = (
-    "_lftreg_factors",
-    "_lftreg_tokens",
-)  # of a module: what is added now, and to how many tokens
+MOST = 512  # that it is used for, where there is nothing better
+# Of a module: what is added now, and to how many tokens.
+FACTORS, TOKENS = "_lftreg_factors", "_lftreg_tokens"
 
 
 class Stacks(Lanes):
@@ -101,14 +100,33 @@ class Stacks(Lanes):
             for leaf, one in zip(self._leaves, found, strict=True)
         ]
         a, b = torch.cat(made[::2], dim=2), torch.cat(made[1::2], dim=2)
-        for number, lane in enumerate(lanes):
-            rank = _rank(lane)
-            mine = [self._spans[path] for path in lane.factors_by_layer]
-            of_a, of_b = a[number, :rank], b[number, :rank]
-            if mine != list(self._spans.values()):
-                of_a = torch.cat([of_a[:, span.a] for span in mine], dim=1)
-                of_b = torch.cat([of_b[:, span.b] for span in mine], dim=1)
+        theirs = [self._of(lane, a[number], b[number]) for number, lane in enumerate(lanes)]
+        for lane in lanes:
+            lane.make_room()
+        for lane, (of_a, of_b) in zip(lanes, theirs, strict=True):
             lane.learn_flat(of_a, of_b, unreached)
+
+    def _of(self, lane: Lane, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is a lane's own, of (rank, inputs) and (rank, outputs) of all layers."""
+        import torch
+
+        a, b = a[: _rank(lane)], b[: _rank(lane)]
+        mine = [self._spans[path] for path in lane.factors_by_layer]
+        if mine == list(self._spans.values()):
+            return a, b
+        return torch.cat([a[:, span.a] for span in mine], dim=1), torch.cat(
+            [b[:, span.b] for span in mine], dim=1
+        )
+
+    def most(self, lanes: Sequence[Lane]) -> int:
+        return len(lanes) if self._in_groups() else max(1, MOST // max(_rank(lane) for lane in lanes))
+
+    def _in_groups(self) -> bool:
+        """Whether products of groups of tokens are to be had for all layers."""
+        last = next(reversed(self._spans.values()))
+        starts = [at for span in self._spans.values() for at in (span.a.start, span.b.start)]
+        aligned = all(at % ALIGNED == 0 for at in (*starts, last.a.stop, last.b.stop))
+        return aligned and groups(self.model.device, self.model.dtype)
 
     def _fill(self, lanes: Sequence[Lane]) -> None:
         """Copies of the lanes' factors in the base's precision, B with its scale, and the layers' views of them."""
@@ -156,7 +174,7 @@ class Stacks(Lanes):
             return None, None
         assert self._a is not None
         lanes, rank, _ = self._a.shape
-        if lanes * rank > WIDEST and groups(self._a):
+        if lanes * rank > WIDEST and self._in_groups():
             ends = torch.tensor([stretch.stop for stretch in work], dtype=torch.int32)
             return None, ends.to(self._a.device)
         whose = torch.repeat_interleave(torch.arange(lanes), torch.tensor(sizes)).to(self._a.device)
@@ -164,12 +182,12 @@ class Stacks(Lanes):
         return mask.repeat_interleave(rank, dim=1), None
 
 
-def groups(like: torch.Tensor) -> bool:
+def groups(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there are kernels for products of groups of tokens."""
     import torch
 
-    known = hasattr(torch.nn.functional, "grouped_mm") and like.dtype == torch.bfloat16 and like.is_cuda
-    return known and torch.cuda.get_device_capability(like.device)[0] == 9
+    known = hasattr(torch.nn.functional, "grouped_mm") and dtype == torch.bfloat16 and device.type == "cuda"
+    return known and torch.cuda.get_device_capability(device)[0] == 9
 
 
 def _rank(lane: Lane) -> int:
@@ -183,9 +201,8 @@ def _add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) ->
     factors = module.__dict__[FACTORS]
     if factors is None:
         return None
-    if (
-        not torch.compiler.is_compiling()
-    ):  # a pass that is not compiled, such as the first validation, comes first
+    # A pass that is not compiled, such as the first validation, comes first.
+    if not torch.compiler.is_compiling():
         tokens = module.__dict__[TOKENS]
         if tokens not in (None, inputs[0].numel() // inputs[0].shape[-1]):
             raise Incompatible(
