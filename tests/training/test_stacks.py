@@ -249,3 +249,27 @@ def test_a_part_of_the_base_that_no_gradient_comes_to_is_named(loaded: Loaded) -
     missing = {name.partition(".lora_")[0].rpartition(".")[2] for name in lane.unreached()}
     assert missing == {"gate_proj", "up_proj", "down_proj"}
     assert all(f"layers.{len(loaded.model.model.layers) - 1}." in name for name in lane.unreached())
+
+
+def test_a_lane_speaks_between_compiled_steps(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the attention that rows on a line do not use, and by code that is not compiled."""
+    ids = torch.tensor([[5, 7, 9, 11]])
+
+    def told(shared: Shared, lane: Lane) -> list[torch.Tensor]:
+        learner, said = Learner(lane, SOME), []
+        for at in range(2):
+            list(shared.run([Member(lane, learner.step([rows([6, 4], at)], 1e-2, lambda *told: None))]))
+            with shared.speaking(lane), torch.no_grad():
+                said.append(loaded.model(ids).logits)
+        return said
+
+    (plain,) = lanes(loaded, [(4, {})], True)
+    with Shared(loaded.model, stacked=True) as shared:
+        wanted = told(shared, plain)
+    (lane,) = lanes(loaded, [(4, {})], True)
+    with traced(monkeypatch), Shared(loaded.model, stacked=True, compiling=True) as shared:
+        shared.hook(lane)
+        said = told(shared, lane)
+    for ours, theirs in zip(said, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(wanted[0], wanted[1])
