@@ -19,7 +19,7 @@ The contestants are
 
     a  Trainer of transformers as tutorials show it: 4 rows filled up, factors for queries and values alone
     b  TRL's SFTTrainer as it is, 8 rows filled up        c  TRL, packed by cutting (rows see their neighbours)
-    d  c with Liger's kernels                              e  unsloth, packed
+    d  c with Liger's kernels                              e  unsloth, packed as c
     f  lftreg                                              g  TRL, packed with rows kept apart, by scaled_dot_product
     h  g by flex_attention, where it is asked for          i  f, a step in three passes: less memory
 """

@@ -391,7 +391,7 @@ def trl(
 
 
 def unsloth(asked: Asked, folder: Path) -> tuple[Watch, dict[str, Any]]:
-    """Unsloth's own loading, adapter and packing, without checkpointing: the memory is there."""
+    """Unsloth's own loading and adapter, packed as c and d are, without checkpointing: the memory is there."""
     from unsloth import FastLanguageModel
 
     stored = folder / "base"
@@ -408,7 +408,7 @@ def unsloth(asked: Asked, folder: Path) -> tuple[Watch, dict[str, Any]]:
             bias="none", use_gradient_checkpointing=False, max_seq_length=asked.length,
         )  # fmt: skip
 
-    return trl(asked, folder, base, packing=True, gradient_checkpointing=False)
+    return trl(asked, folder, base, **PACKED)
 
 
 def arguments(folder: Path, **more: Any) -> dict[str, Any]:
@@ -506,7 +506,7 @@ CONTESTANTS: dict[str, tuple[str, Callable[[Asked, Path], tuple[Watch, dict[str,
         "TRL, packed (wrapped), Liger",
         lambda asked, folder: trl(asked, folder, use_liger_kernel=True, **PACKED),
     ),
-    "e": ("unsloth, packed", unsloth),
+    "e": ("unsloth, packed (wrapped)", unsloth),
     "f": (
         "lftreg",
         lambda asked, folder: ours(
