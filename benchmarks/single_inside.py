@@ -82,7 +82,8 @@ class Watch:
         """Called when a step has been taken: whether that is enough."""
         now = time.perf_counter()
         asked = self.asked
-        while len(self.times) + 1 < len(self.losses):  # a tool that takes a step in several parts, each divided
+        # A tool that takes a step in several parts divides the loss of each.
+        while len(self.times) + 1 < len(self.losses):
             self.losses[-2:] = [self.losses[-2] + self.losses[-1]]
             self.tokens[-2:] = [self.tokens[-2] + self.tokens[-1]]
         if self.warm is None:
