@@ -15,6 +15,7 @@ import torch
 
 from lftreg.errors import Incompatible
 from lftreg.models.base import find_base
+from lftreg.models.fresh import checkpoint_gradients
 from lftreg.models.load import Loaded, load_base
 from lftreg.objectives import fused, make_objective
 from lftreg.objectives.causal import Causal
@@ -47,13 +48,16 @@ def loaded(tiny_llama: Path) -> Loaded:
     return load_base(find_base(str(tiny_llama)))
 
 
-def lanes(loaded: Loaded, wanted: Sequence[tuple[int, dict[str, Any]]], flat: bool) -> list[Lane]:
+def lanes(
+    loaded: Loaded, wanted: Sequence[tuple[int, dict[str, Any]]], flat: bool, dropout: Sequence[float] = ()
+) -> list[Lane]:
     made = []
     for seed, (rank, layers) in enumerate(wanted):
         model = adapted(loaded, seed, **{"lora_alpha": 3 * rank, **layers}, rank=rank)
         objective = make_objective(loaded.task, loaded.tokenizer, loaded.chat.stop_ids)
         assert isinstance(objective, Causal)
         lane = lane_of(model, objective=objective, accelerator=make_accelerator(), flat=flat)
+        lane.dropout = dropout[seed] if dropout else 0.0
         with torch.no_grad():
             for name, tensor in lane.named.items():
                 if "lora_B" in name:
@@ -273,3 +277,52 @@ def test_a_lane_speaks_between_compiled_steps(loaded: Loaded, monkeypatch: pytes
     for ours, theirs in zip(said, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     assert not torch.equal(wanted[0], wanted[1])
+
+
+def learned(loaded: Loaded, dropout: Sequence[float], seed: int) -> list[tuple[float, torch.Tensor]]:
+    """Loss and gradient of each lane of an uneven company, after one pass."""
+    wanted, lengths = COMPANIES["uneven"]
+    made = lanes(loaded, wanted, True, dropout)
+    with Shared(loaded.model, stacked=True) as shared:
+        for lane in made:
+            shared.hook(lane)
+        torch.manual_seed(seed)
+        asks = [Learn(rows(n), sum(n) - len(n)) for n in lengths]
+        losses = shared.answer(list(zip(made, asks, strict=True)))
+    flats = [lane.flat for lane in made]
+    gradients = [torch.cat([one.a.grad.flatten(), one.b.grad.flatten()]) for one in flats]  # type: ignore[union-attr]
+    return [(float(loss), gradient) for loss, gradient in zip(losses, gradients, strict=True)]
+
+
+def test_dropout_is_each_lanes_own(loaded: Loaded) -> None:
+    """Who drops nothing learns what it learns beside others that drop nothing; the mean over draws is the loss."""
+    none = learned(loaded, (0.0, 0.0, 0.0), 0)
+    some = [learned(loaded, (0.0, 0.3, 0.0), seed) for seed in range(40)]
+    for number in (0, 2):
+        for one in some:
+            assert one[number][0] == pytest.approx(none[number][0], rel=1e-5)
+            torch.testing.assert_close(one[number][1], none[number][1], rtol=1e-3, atol=1e-6)
+    losses = torch.tensor([one[1][0] for one in some])
+    assert len(set(losses.tolist())) == 40
+    assert abs(losses.mean() - none[1][0]) < 4 * losses.std() / 40**0.5 + 0.02 * none[1][0]
+
+
+def test_what_is_computed_again_drops_the_same(loaded: Loaded) -> None:
+    kept = learned(loaded, (0.2, 0.3, 0.1), 5)
+    checkpoint_gradients(loaded.model)
+    again = learned(loaded, (0.2, 0.3, 0.1), 5)
+    for (loss, gradient), (other, others) in zip(kept, again, strict=True):
+        assert loss == pytest.approx(other, rel=1e-6)
+        torch.testing.assert_close(gradient, others, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_is_compiled(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = lanes(loaded, [(4, {}), (4, {})], True, (0.0, 0.2))
+    with traced(monkeypatch), Shared(loaded.model, stacked=True, compiling=True) as shared:
+        for lane in made:
+            shared.hook(lane)
+        asks = [(lane, Learn(rows([6, 4 + at]), 9)) for at, lane in enumerate(made)]
+        first, second = (shared.answer(asks) for _ in range(2))
+        assert not torch._dynamo.utils.counters["graph_break"]
+    assert float(first[0]) == pytest.approx(float(second[0]), rel=1e-6)
+    assert float(first[1]) != pytest.approx(float(second[1]), rel=1e-6)

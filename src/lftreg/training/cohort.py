@@ -51,8 +51,7 @@ class Shared:
         warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         """`plain` fills rows up, one a line, as a loop by itself does; `stacked` factors are added to all lanes at
-        once, which none of them may then have dropout for; `compiling` compiles the steps of those, and `warn` hears
-        where that cannot be."""
+        once; `compiling` compiles the steps of those, and `warn` hears where that cannot be."""
         self.model = model
         self._attention = model.config._attn_implementation
         self._line = not plain and takes_a_line(model)

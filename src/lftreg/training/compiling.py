@@ -24,8 +24,8 @@ def worth_compiling(plans: Sequence[Plan], device: Any) -> bool:
 
 
 def would_compile(plans: Sequence[Plan]) -> bool:
-    """The same for a GPU that is not here. What is quantised, or has dropout, is not compiled."""
-    if any(plan.settings.quantize or plan.settings.dropout for plan in plans):
+    """The same for a GPU that is not here. What is quantised is not compiled."""
+    if any(plan.settings.quantize for plan in plans):
         return False
     return saved(plans) > TAKES
 

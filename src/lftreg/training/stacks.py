@@ -11,7 +11,8 @@ Where they have not, the factors of all make one wide pair, and a mask leaves ea
 which is as much more work as there are lanes. Where that is too much, and the GPU knows grouped products (Hopper does),
 each group of tokens meets the factors of its lane alone.
 
-A lane of a smaller rank, or without a layer, is filled up with zeros, and so are its gradients.
+A lane of a smaller rank, or without a layer, is filled up with zeros, and so are its gradients. Dropout draws from the
+process's generator, so that it can be compiled: what a lane drops depends on its company.
 """
 
 from __future__ import annotations
@@ -52,8 +53,6 @@ class Stacks(Lanes):
 
     def hook(self, lane: Lane) -> None:
         assert lane.flat is not None
-        if lane.dropout:
-            raise ValueError("lanes with dropout are not stacked")
         for path, factors in lane.factors_by_layer.items():
             if path in self._spans:
                 continue
@@ -72,9 +71,10 @@ class Stacks(Lanes):
         super().begin(work, training)
         self._fill([stretch.lane for stretch in work])
         mask, ends = self._told_apart(work)
+        keep = self._kept(work) if training else None
         leaves = iter(self._leaves)
         for module, a, b in zip(self._modules.values(), leaves, leaves, strict=True):
-            module.__dict__[FACTORS] = (a, b, mask, ends)
+            module.__dict__[FACTORS] = (a, b, mask, ends, keep)
             module.__dict__[TOKENS] = work[-1].stop
 
     def end(self) -> None:
@@ -117,6 +117,16 @@ class Stacks(Lanes):
         return torch.cat([a[:, span.a] for span in mine], dim=1), torch.cat(
             [b[:, span.b] for span in mine], dim=1
         )
+
+    def _kept(self, work: Sequence[Stretch]) -> torch.Tensor | None:
+        """The share of its inputs that dropout leaves to each token, (tokens, 1); None where it leaves all."""
+        import torch
+
+        if not any(stretch.lane.dropout for stretch in work):
+            return None
+        sizes = torch.tensor([(stretch.stop or 0) - stretch.start for stretch in work])
+        shares = torch.tensor([1.0 - stretch.lane.dropout for stretch in work])
+        return torch.repeat_interleave(shares, sizes)[:, None].to(self.model.device)
 
     def most(self, lanes: Sequence[Lane]) -> int:
         return len(lanes) if self._in_groups() else max(1, MOST // max(_rank(lane) for lane in lanes))
@@ -218,11 +228,14 @@ def added(
     b: torch.Tensor,
     mask: torch.Tensor | None = None,
     ends: torch.Tensor | None = None,
+    keep: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What a layer gave, and what A (lanes, rank, inputs) and B (lanes, rank, outputs) make of its inputs."""
     import torch
 
     x, y = inputs.reshape(-1, inputs.shape[-1]).to(a.dtype), output.reshape(-1, output.shape[-1])
+    if keep is not None:
+        x = x * ((torch.rand(x.shape, device=x.device) < keep) / keep).to(x.dtype)
     at = y if y.dtype == a.dtype else torch.zeros_like(y, dtype=a.dtype)
     if len(a) == 1:
         made = torch.addmm(at, x @ a[0].T, b[0])

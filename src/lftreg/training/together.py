@@ -74,9 +74,8 @@ def fit_together(
 def shared_among(plans: Sequence[Plan], model: Any, warn: Callable[[str], None] = warnings.warn) -> Shared:
     """A base that answers the loops of these plans, in the way that is fastest where it is."""
     on_gpu = model.device.type == "cuda"
-    stacked = on_gpu and not any(plan.settings.dropout for plan in plans)
-    compiling = stacked and worth_compiling(plans, model.device)
-    return Shared(model, stacked=stacked, compiling=compiling, warn=warn)
+    compiling = on_gpu and worth_compiling(plans, model.device)
+    return Shared(model, stacked=on_gpu, compiling=compiling, warn=warn)
 
 
 def _outcome(seat: _Seat, end: Fitted | LftregError, shared: Shared) -> Outcome | LftregError:
