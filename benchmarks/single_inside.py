@@ -333,22 +333,14 @@ def step_of(
     shared: Any, lanes: Sequence[Any], learners: Sequence[Any], groups: Sequence[Sequence[Any]]
 ) -> list[float]:
     """A step of every loop on its own rows, all in the same passes; their losses."""
-    loops = [
-        learner.step([list(group)], RATE, learner.tell)
-        for learner, group in zip(learners, groups, strict=True)
+    from lftreg.training.cohort import Member
+
+    members = [
+        Member(lane, learner.step([list(group)], RATE, learner.tell))
+        for lane, learner, group in zip(lanes, learners, groups, strict=True)
     ]
-    answers: dict[int, Any] = dict.fromkeys(range(len(loops)))
-    losses = [0.0] * len(loops)
-    while answers:
-        asks = {}
-        for number, answer in answers.items():
-            try:
-                asks[number] = loops[number].send(answer)
-            except StopIteration as end:
-                losses[number] = end.value[0]
-        found = shared.answer([(lanes[number], ask) for number, ask in asks.items()])
-        answers = dict(zip(asks, found, strict=True))
-    return losses
+    ends = {id(member.lane): end for member, end in shared.run(members)}
+    return [ends[id(lane)][0] for lane in lanes]
 
 
 # the tools of the field

@@ -10,7 +10,7 @@ from lftreg.models.fresh import checkpoint_gradients
 from lftreg.objectives import Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
-from lftreg.training.asks import Ask, Asking, Judge, Value
+from lftreg.training.asks import Ask, Asking, Judge, Read, Value, read
 from lftreg.training.processes import shares_base
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Alone:
 
     def answered(self, ask: Ask) -> Any:
         """The answer, or None where memory ran out: the exception, which holds a step's tensors, is then gone."""
+        if isinstance(ask, Read):
+            return read([ask])[0]
         try:
             return self._judged(ask.rows) if isinstance(ask, Judge) else self._learned(ask)
         except Exception as error:

@@ -1,13 +1,14 @@
 """What a loop asks of the model that it trains.
 
-A loop never calls its model. It yields what it wants to be learned or judged, and goes on with the answer: so one loop
-can have a base to itself, or many can share each of its passes, and none of their steps knows the difference.
+A loop never calls its model. It yields what it wants to be learned, judged or read, and goes on with the answer: so one
+loop can have a base to itself, or many can share each of its passes, and none of their steps knows the difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lftreg.objectives.rows import Row
@@ -36,8 +37,24 @@ class Judge:
     rows: Sequence[Row]
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Tell what numbers a tensor (n,) holds, as floats: to read from a GPU is to wait for it, and many wait once."""
+
+    numbers: torch.Tensor
+
+
+def read(asked: Sequence[Read]) -> list[list[float]]:
+    """The answers."""
+    import torch
+
+    sizes = [len(one.numbers) for one in asked]
+    told: Iterator[float] = iter(torch.cat([one.numbers for one in asked]).tolist()) if asked else iter(())
+    return [list(islice(told, size)) for size in sizes]
+
+
 Value = TypeVar("Value")
-Ask = Learn | Judge
+Ask = Learn | Judge | Read
 Asking = Generator[Ask, Any, Value]
 
 

@@ -20,14 +20,14 @@ from lftreg.objectives.fused import fused_loss, is_plain
 from lftreg.objectives.layout import Layout, lay_on_a_line, lay_out, on_device
 from lftreg.training import memory
 from lftreg.training.alone import autocast
-from lftreg.training.asks import Ask, Asking, Judge, Learn
+from lftreg.training.asks import Ask, Asking, Judge, Learn, Read, read
 from lftreg.training.lanes import Lane, Lanes, Stretch, stretches
 from lftreg.training.stacks import Stacks
 
 if TYPE_CHECKING:
     import torch
 
-Asked = tuple[Lane, Ask]
+Asked = tuple[Lane, Learn | Judge]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,25 @@ class Shared:
             self.hook(member.lane)
         answers: dict[int, Any] = dict.fromkeys(range(len(members)))
         while answers:
-            for number, answer in answers.items():
-                member = members[number]
-                try:
-                    waiting[number] = member.asking.send(answer)
-                except StopIteration as end:
-                    yield member, end.value
-                except LftregError as error:
-                    yield member, error
-            asked = [(number, (members[number].lane, ask)) for number, ask in sorted(waiting.items())]
+            while answers:
+                for number, answer in answers.items():
+                    member = members[number]
+                    try:
+                        waiting[number] = member.asking.send(answer)
+                    except StopIteration as end:
+                        yield member, end.value
+                    except LftregError as error:
+                        yield member, error
+                # At once, so that all are ready for the next pass together.
+                reading = {number: ask for number, ask in waiting.items() if isinstance(ask, Read)}
+                answers = dict(zip(reading, read(list(reading.values())), strict=True))
+                for number in reading:
+                    del waiting[number]
+            asked = [
+                (number, (members[number].lane, ask))
+                for number, ask in sorted(waiting.items())
+                if not isinstance(ask, Read)
+            ]
             waiting.clear()
             answers = {}
             for kind in (Learn, Judge):

@@ -18,7 +18,7 @@ from lftreg.objectives import Judged, Objective
 from lftreg.objectives.rows import Row
 from lftreg.training import memory
 from lftreg.training.alone import Alone
-from lftreg.training.asks import Asking, Judge, Learn, Subject
+from lftreg.training.asks import Asking, Judge, Learn, Read, Subject
 from lftreg.training.preflight import check_gradients
 from lftreg.training.processes import shares_base
 from lftreg.training.settings import Settings
@@ -93,7 +93,7 @@ class Learner:
             self.subject.set_random_state(random)
             tell(self.micro, self.subject.checkpointing)
         size = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
-        loss, norm = torch.stack([total.to(size), size]).tolist()  # a GPU is waited for once a step
+        loss, norm = yield Read(torch.stack([total.to(size), size]))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             rows = [row for batch in group for row in batch]
@@ -181,9 +181,13 @@ class Learner:
 
     def _judged(self, rows: Sequence[Row]) -> Asking[list[list[float | None]]]:
         """The figures of `Judged` on some rows, in as many pieces as memory asks for."""
+        import torch
+
         judged = yield Judge(rows)
         if judged is not None:
-            return [[None if figure is None else float(figure) for figure in judged]]
+            there = [figure for figure in judged if figure is not None]
+            told = iter((yield Read(torch.stack(there))))
+            return [[None if figure is None else next(told) for figure in judged]]
         if len(rows) == 1:
             raise memory.OutOfMemory(
                 f"a validation row of {rows[0].length} tokens does not fit into memory",
