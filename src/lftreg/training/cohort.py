@@ -20,7 +20,7 @@ from lftreg.objectives.fused import fused_loss, is_plain
 from lftreg.objectives.layout import Layout, lay_on_a_line, lay_out, on_device
 from lftreg.training import memory
 from lftreg.training.alone import autocast
-from lftreg.training.asks import Ask, Asking, Judge, Learn, Read, read
+from lftreg.training.asks import Asking, Judge, Learn, Read, read
 from lftreg.training.lanes import Lane, Lanes, Stretch, stretches
 from lftreg.training.stacks import Stacks
 
@@ -78,30 +78,25 @@ class Shared:
 
     def run(self, members: Sequence[Member]) -> Iterator[tuple[Member, Any | LftregError]]:
         """Take members to their ends, in the order in which these come: what each leaves, or what ended it."""
-        waiting: dict[int, Ask] = {}
+        waiting: dict[int, Any] = {}
         for member in members:
             self.hook(member.lane)
         answers: dict[int, Any] = dict.fromkeys(range(len(members)))
         while answers:
-            while answers:
-                for number, answer in answers.items():
-                    member = members[number]
-                    try:
-                        waiting[number] = member.asking.send(answer)
-                    except StopIteration as end:
-                        yield member, end.value
-                    except LftregError as error:
-                        yield member, error
-                # At once, so that all are ready for the next pass together.
-                reading = {number: ask for number, ask in waiting.items() if isinstance(ask, Read)}
-                answers = dict(zip(reading, read(list(reading.values())), strict=True))
-                for number in reading:
-                    del waiting[number]
-            asked = [
-                (number, (members[number].lane, ask))
-                for number, ask in sorted(waiting.items())
-                if not isinstance(ask, Read)
-            ]
+            for number, answer in answers.items():
+                member = members[number]
+                try:
+                    waiting[number] = member.asking.send(answer)
+                except StopIteration as end:
+                    yield member, end.value
+                except LftregError as error:
+                    yield member, error
+            reading = {number: ask for number, ask in waiting.items() if isinstance(ask, Read)}
+            answers = dict(zip(reading, read(list(reading.values())), strict=True))
+            if reading:  # before the next pass, which all are to be ready for
+                waiting = {number: ask for number, ask in waiting.items() if number not in reading}
+                continue
+            asked = [(number, (members[number].lane, ask)) for number, ask in sorted(waiting.items())]
             waiting.clear()
             answers = {}
             for kind in (Learn, Judge):
