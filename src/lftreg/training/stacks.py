@@ -41,6 +41,7 @@ class Stacks(Lanes):
         super().__init__(model)
         self._spans: dict[str, Span] = {}
         self._modules: dict[str, Any] = {}
+        self._grouped = False  # whether products of groups of tokens are to be had for all layers
         self._a: torch.Tensor | None = None
         self._b: torch.Tensor | None = None
         self._leaves: list[torch.Tensor] = []  # A, B, A, B ... by layer
@@ -66,6 +67,7 @@ class Stacks(Lanes):
             self._modules[path] = module
             self._hooks[path] = module.register_forward_hook(_add)
             self._a = None
+        self._grouped = self._aligned() and groups(self.model.device, self.model.dtype)
 
     def begin(self, work: Sequence[Stretch], training: bool) -> None:
         super().begin(work, training)
@@ -129,21 +131,20 @@ class Stacks(Lanes):
         return torch.repeat_interleave(shares, sizes)[:, None].to(self.model.device)
 
     def most(self, lanes: Sequence[Lane]) -> int:
-        return len(lanes) if self._in_groups() else max(1, MOST // max(_rank(lane) for lane in lanes))
+        return len(lanes) if self._grouped else max(1, MOST // max(_rank(lane) for lane in lanes))
 
-    def _in_groups(self) -> bool:
-        """Whether products of groups of tokens are to be had for all layers."""
-        last = next(reversed(self._spans.values()))
-        starts = [at for span in self._spans.values() for at in (span.a.start, span.b.start)]
-        aligned = all(at % ALIGNED == 0 for at in (*starts, last.a.stop, last.b.stop))
-        return aligned and groups(self.model.device, self.model.dtype)
+    def _aligned(self) -> bool:
+        """Whether the factors of all layers begin where a kernel can read them."""
+        ends = [at for span in self._spans.values() for at in (span.a.stop, span.b.stop)]
+        return all(at % ALIGNED == 0 for at in ends)
 
     def _fill(self, lanes: Sequence[Lane]) -> None:
         """Copies of the lanes' factors in the base's precision, B with its scale, and the layers' views of them."""
         import torch
 
         rank = -(-max(_rank(lane) for lane in lanes) // ALIGNED) * ALIGNED
-        widths = [next(reversed(self._spans.values())).a.stop, next(reversed(self._spans.values())).b.stop]
+        last = next(reversed(self._spans.values()))
+        widths = [last.a.stop, last.b.stop]
         if self._a is None or self._b is None or self._a.shape != (len(lanes), rank, widths[0]):
             self._a, self._b = (
                 torch.zeros(len(lanes), rank, width, dtype=self.model.dtype, device=self.model.device)
@@ -184,7 +185,7 @@ class Stacks(Lanes):
             return None, None
         assert self._a is not None
         lanes, rank, _ = self._a.shape
-        if lanes * rank > WIDEST and self._in_groups():
+        if lanes * rank > WIDEST and self._grouped:
             ends = torch.tensor([stretch.stop for stretch in work], dtype=torch.int32)
             return None, ends.to(self._a.device)
         whose = torch.repeat_interleave(torch.arange(lanes), torch.tensor(sizes)).to(self._a.device)
