@@ -163,7 +163,7 @@ def _method_problems(method: Method) -> list[str]:
 
 def _misses(targets: Targets, config: Mapping[str, Any]) -> Iterator[str]:
     """Names that do not fit the modules of a model, and linear layers that `all-linear` leaves out."""
-    from lftreg.models.targets import ALL_LINEAR, list_modules, matched_by_name, resolve_targets
+    from lftreg.models.targets import ALL_LINEAR, adapted_by, list_modules, resolve_targets
 
     kind = str(config.get("model_type"))
     if kind not in targets.model_types:
@@ -181,7 +181,7 @@ def _misses(targets: Targets, config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"has a preset {preset!r} that does not fit: {error.message}"
     taken = tuple(targets.presets.get(ALL_LINEAR, ()))
     if taken:
-        hit = {module.name for hits in matched_by_name(taken, modules).values() for module in hits}
+        hit = {module.name for module in adapted_by(taken, modules)}
         left = [path for path in _in_blocks(modules) if path not in hit]
         if left:
             yield f"leaves {len(left)} linear layers out of 'all-linear', such as {left[0]}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lftreg.budget.devices import Device
-from lftreg.models.targets import Module, matched_by_name
+from lftreg.models.targets import Module, adapted_by
 
 # The share of `float32` that is reached: without tensor cores it is arithmetic that is waited for.
 FLOAT32_UTILISATION = 0.6
@@ -50,7 +50,7 @@ class Cost:
 def work_of(modules: Sequence[Module], config: Mapping[str, Any], targets: Sequence[str], rank: int) -> Work:
     """The work of a base with these modules (`list_modules`) and this `config.json`, adapted at `targets`."""
     linear = [module for module in modules if module.linear]
-    adapted = [m for found in matched_by_name(targets, linear).values() for m in found]
+    adapted = adapted_by(targets, linear)
     return Work(
         layers=sum(_weights(module) for module in linear if not module.head) + _experts(config, linear),
         head=sum(_weights(module) for module in linear if module.head),

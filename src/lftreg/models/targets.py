@@ -156,12 +156,16 @@ def _spelt(name: str, hits: Sequence[Module], tell: Callable[[str], None]) -> li
     return [module.name for module in hits if module not in seeing] if seeing or "*" in name else [name]
 
 
+def adapted_by(names: Sequence[str], modules: Sequence[Module]) -> list[Module]:
+    """What PEFT adapts of some modules."""
+    return [module for module in modules if any(_matches(module.name, name) for name in names)]
+
+
 def matched_by_name(names: Sequence[str], modules: Sequence[Module]) -> dict[str, list[Module]]:
-    """What PEFT adapts, grouped by pattern: full paths with `*` for the numbers in them."""
+    """The same, grouped by pattern: full paths with `*` for the numbers in them."""
     found: dict[str, list[Module]] = defaultdict(list)
-    for module in modules:
-        if any(_matches(module.name, name) for name in names):
-            found[_pattern(module.name)].append(module)
+    for module in adapted_by(names, modules):
+        found[_pattern(module.name)].append(module)
     return dict(found)
 
 

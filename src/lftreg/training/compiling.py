@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lftreg.models.compiled import can_compile
-from lftreg.training.grouping import adapted_by
+from lftreg.models.targets import adapted_by
 from lftreg.training.plan import Plan
 
 # Measured on one H200 with bases of 1 and 8 billion parameters (benchmarks/single.py): 15 to 23 s before the first
@@ -32,7 +32,7 @@ def would_compile(plans: Sequence[Plan]) -> bool:
 
 def saved(plans: Sequence[Plan]) -> float:
     """Seconds that compiling saves of all steps of plans whose rows go through the base in the same passes."""
-    launches = max(_passes(plan) * LAUNCHES * len(adapted_by(plan)) for plan in plans)
+    launches = max(_passes(plan) * LAUNCHES * len(adapted_by(plan.targets, plan.modules)) for plan in plans)
     return max(launches, sum(_passes(plan) * _arithmetic(plan) for plan in plans))
 
 

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lftreg.models.targets import adapted_by
 from lftreg.models.tasks import CAUSAL, length_limit
 from lftreg.objectives.rows import IGNORED, Row
 from lftreg.plugins.types import SPLITS
@@ -88,11 +89,7 @@ def _ended(rows: Sequence[Row], plan: Plan) -> float | None:
 
 def _adapted(plan: Plan) -> Mapping[str, tuple[int, int]]:
     """Linear modules by the last part of their name: how many are adapted, and how many there are."""
-    found: dict[str, list[int]] = {}
-    for module in plan.modules:
-        if not module.linear or module.head:
-            continue
-        counts = found.setdefault(module.name.rpartition(".")[2], [0, 0])
-        counts[0] += any(module.name == name or module.name.endswith(f".{name}") for name in plan.targets)
-        counts[1] += 1
-    return {name: (hit, of) for name, (hit, of) in found.items()}
+    linear = [module for module in plan.modules if module.linear and not module.head]
+    there = Counter(module.name.rpartition(".")[2] for module in linear)
+    hit = Counter(module.name.rpartition(".")[2] for module in adapted_by(plan.targets, linear))
+    return {name: (hit[name], of) for name, of in there.items()}

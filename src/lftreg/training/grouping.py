@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from lftreg.models.targets import Module
+from lftreg.models.targets import adapted_by
 from lftreg.models.tasks import CAUSAL
 from lftreg.training.plan import Plan
 
@@ -16,18 +16,8 @@ def shared_base(plan: Plan) -> Hashable | None:
     of a mixture are given some.
     """
     settings = plan.settings
-    every = all(
-        module.linear and not module.head and "expert" not in module.name for module in adapted_by(plan)
-    )
+    adapted = adapted_by(plan.targets, plan.modules)
+    every = all(module.linear and not module.head and "expert" not in module.name for module in adapted)
     if settings.plain or settings.packing or plan.task is not CAUSAL or not every:
         return None
     return (plan.base.record.fingerprint, settings.dtype, settings.quantize, settings.gradient_checkpointing)
-
-
-def adapted_by(plan: Plan) -> list[Module]:
-    """The modules of the base that an adapter has factors for."""
-    return [
-        module
-        for module in plan.modules
-        if any(module.name == name or module.name.endswith(f".{name}") for name in plan.targets)
-    ]
