@@ -6,7 +6,8 @@
 
 Rows are of random ids and all of a length, bases of random numbers. A point is tokens a second over the measured
 steps, behind some that warm up, and the most memory that torch had allocated in any of them. Points are kept as soon as
-they are there; one that fails is told and ends no other, and none is begun past the deadline.
+they are there; one that fails is told and ends no other, and none is begun past the deadline. Panels that are not
+asked for stay in the results as they are, if they are of the same machine and versions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,8 @@ def measure(given: argparse.Namespace) -> None:
     print(
         f"{'panel':10} {'at':>8} {'base':>5} {'tokens a step':>14} {'tokens/s':>9} {'of rate':>8} {'GiB':>6}"
     )
-    told["points"], held = [], Held()
     panels = given.panels.split(",")
+    told["points"], held = others(given.results, told, panels), Held()
     for point in (one for one in points_of(given.tiny) if one.panel in panels):
         found: dict[str, Any] = dict(vars(point))
         if time.perf_counter() - began > given.deadline:
@@ -170,11 +171,21 @@ def measure(given: argparse.Namespace) -> None:
             with failures_in(found):
                 found |= measured(point, held, given.seconds)
                 work = 4 * parameters_of(point.shape) * found["tokens_a_second"]
-                found["share"] = work / told["matrix_rate"]
+                found |= {"matrix_rate": told["matrix_rate"], "share": work / told["matrix_rate"]}
             tidy()
         told["points"].append(found)
         given.results.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         show(found)
+
+
+def others(results: Path, told: dict[str, Any], panels: Sequence[str]) -> list[dict[str, Any]]:
+    """Points of the panels that were measured before."""
+    if not results.exists():
+        return []
+    before = json.loads(results.read_text(encoding="utf-8"))
+    if any(before[key] != told[key] for key in ("machine", "versions")):
+        return []
+    return [one for one in before["points"] if one["panel"] not in panels]
 
 
 def show(found: dict[str, Any]) -> None:
