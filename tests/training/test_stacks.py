@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from lftreg.errors import Incompatible
+from lftreg.models import line
 from lftreg.models.base import find_base
 from lftreg.models.fresh import checkpoint_gradients
 from lftreg.models.load import Loaded, load_base
@@ -118,6 +119,37 @@ def test_it_is_what_one_lane_after_another_is(
         assert away(ours.factors(), theirs.factors()) < 1e-4
 
 
+@pytest.mark.parametrize("grouped", [False, True], ids=["masked", "grouped"])
+@pytest.mark.parametrize("lengths", [[[5, 9], [7, 17, 2], [4]], [[6], [6], [6]]], ids=["uneven", "even"])
+def test_whoever_has_ended_leaves_its_place_empty(
+    lengths: list[list[int]], grouped: bool, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "groups", lambda device, dtype: grouped)
+    monkeypatch.setattr(stacks, "WIDEST", 0 if grouped else stacks.WIDEST)
+    found = []
+    for stacked in (False, True):
+        made = lanes(loaded, LEAVING, stacked)
+        with Shared(loaded.model, stacked=stacked) as shared:
+            leave(shared, made, lengths)
+        found.append([lane.factors() for lane in made])
+    for ours, theirs in zip(*found, strict=True):
+        assert away(ours, theirs) < 1e-4
+
+
+LEAVING: list[tuple[int, dict[str, Any]]] = [(4, {}), (2, ATTENTION), (8, {})]
+
+
+def leave(shared: Shared, made: list[Lane], lengths: list[list[int]]) -> None:
+    """A step of three lanes, two of the last two, and one of the last."""
+    for lane in made:
+        shared.hook(lane)
+    learners = [Learner(lane, SOME) for lane in made]
+    for start in (0, 1, 1, 2):
+        some = zip(learners[start:], lengths[start:], strict=True)
+        steps = [one.step([rows(n, start)], 1e-2, lambda *told: None) for one, n in some]
+        list(shared.run([Member(*pair) for pair in zip(made[start:], steps, strict=True)]))
+
+
 def test_the_optimizer_remembers_the_same_by_name(loaded: Loaded) -> None:
     """Of each A and B, whether they are tensors of their own or parts of two."""
     _, _, plain = trained(loaded, "one", stacked=False)
@@ -172,6 +204,29 @@ def test_compiled_layers_give_the_same(company: str, loaded: Loaded, monkeypatch
     assert counters["stats"]["unique_graphs"] >= 1
     assert not counters["graph_break"]
     assert not any("forward" in layer.__dict__ for layer in loaded.model.model.layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lengths", [[[5, 9], [7, 17, 2], [4]], [[6], [6], [6]]], ids=["uneven", "even"])
+def test_code_is_for_rows_of_any_lengths_and_for_whoever_stays(
+    lengths: list[list[int]], loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def at_once(query: Any, key: Any, value: Any, *rest: Any) -> Any:
+        """One code for all rows, as a GPU's kernel is. What it gives is not looked at."""
+        shared = query.shape[1] // key.shape[1]
+        key, value = (one.repeat_interleave(shared, dim=1) for one in (key, value))
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+
+    made, graphs = lanes(loaded, LEAVING, True), []
+    with traced(monkeypatch):
+        shared = Shared(loaded.model, stacked=True, compiling=True)
+        monkeypatch.setattr(line, "_one_by_one", at_once)  # once rows on a line have been tried
+        with shared:
+            for more in range(3):
+                leave(shared, made, [[one + more for one in some] for some in lengths])
+                graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0 and graphs == graphs[:1] * 3
 
 
 def test_what_cannot_be_compiled_runs_as_it_is_written(

@@ -38,7 +38,9 @@ def compiled(model: Any) -> Iterator[None]:
     from torch._inductor import config as inductor
 
     layers = layers_of(model)
-    with config.patch(recompile_limit=KINDS), inductor.patch(size_asserts=False):
+    # What hooks find at a module is of other sizes in each pass, as what the module is given is.
+    options = {"recompile_limit": KINDS, "force_nn_module_property_static_shapes": False}
+    with config.patch(options), inductor.patch(size_asserts=False):
         before = [layer.__dict__.get("forward") for layer in layers]  # of who else has put one there
         for layer in layers:
             layer.forward = torch.compile(layer.forward, dynamic=True)

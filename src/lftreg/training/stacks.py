@@ -11,7 +11,8 @@ Where they have not, the factors of all make one wide pair, and a mask leaves ea
 which is as much more work as there are lanes. Where that is too much, and the GPU knows grouped products (Hopper does),
 each group of tokens meets the factors of its lane alone.
 
-A lane of a smaller rank, or without a layer, is filled up with zeros, and so are its gradients. Dropout draws from the
+A lane of a smaller rank, or without a layer, is filled up with zeros, and so are its gradients. Code is compiled for so
+many places and so many ranks: whoever has ended leaves its place empty, until half of them are. Dropout draws from the
 process's generator, so that it can be compiled: what a lane drops depends on its company.
 """
 
@@ -72,11 +73,11 @@ class Stacks(Lanes):
     def begin(self, work: Sequence[Stretch], training: bool) -> None:
         super().begin(work, training)
         self._fill([stretch.lane for stretch in work])
-        mask, ends = self._told_apart(work)
+        told_apart = self._told_apart(work)
         keep = self._kept(work) if training else None
         leaves = iter(self._leaves)
         for module, a, b in zip(self._modules.values(), leaves, leaves, strict=True):
-            module.__dict__[FACTORS] = (a, b, mask, ends, keep)
+            module.__dict__[FACTORS] = (a, b, *told_apart, keep)
             module.__dict__[TOKENS] = work[-1].stop
 
     def end(self) -> None:
@@ -142,22 +143,29 @@ class Stacks(Lanes):
         """Copies of the lanes' factors in the base's precision, B with its scale, and the layers' views of them."""
         import torch
 
-        rank = -(-max(_rank(lane) for lane in lanes) // ALIGNED) * ALIGNED
-        last = next(reversed(self._spans.values()))
-        widths = [last.a.stop, last.b.stop]
-        if self._a is None or self._b is None or self._a.shape != (len(lanes), rank, widths[0]):
+        if self._a is None or self._b is None or not self._has_room(self._a, lanes):
+            rank = -(-max(_rank(lane) for lane in lanes) // ALIGNED) * ALIGNED
+            last = next(reversed(self._spans.values()))
             self._a, self._b = (
                 torch.zeros(len(lanes), rank, width, dtype=self.model.dtype, device=self.model.device)
-                for width in widths
+                for width in (last.a.stop, last.b.stop)
             )
             self._leaves = [
                 whole[:, :, columns].detach().requires_grad_()
                 for span in self._spans.values()
                 for whole, columns in ((self._a, span.a), (self._b, span.b))
             ]
+            for leaf in self._leaves:
+                torch._dynamo.mark_static(leaf)
         with torch.no_grad():
             for number, lane in enumerate(lanes):
                 self._fill_one(self._a[number], self._b[number], lane)
+            self._a[len(lanes) :], self._b[len(lanes) :] = 0, 0
+
+    def _has_room(self, a: torch.Tensor, lanes: Sequence[Lane]) -> bool:
+        """Whether these lanes have places, and more than half of those that there are."""
+        places, rank, _ = a.shape
+        return places // 2 < len(lanes) <= places and max(_rank(lane) for lane in lanes) <= rank
 
     def _fill_one(self, a: torch.Tensor, b: torch.Tensor, lane: Lane) -> None:
         import torch
@@ -175,22 +183,25 @@ class Stacks(Lanes):
             a[:rank, ours.a] = lane.flat.a[:, theirs.a]
             b[:rank, ours.b] = lane.flat.b[:, theirs.b] * lane.scale
 
-    def _told_apart(self, work: Sequence[Stretch]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Which of all lanes' ranks are a token's own, (tokens, lanes x rank), or where each lane's tokens end,
-        (lanes,); neither where lanes have equally many."""
+    def _told_apart(
+        self, work: Sequence[Stretch]
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Something with as many numbers as each lane has tokens, where that is the same for all; or which of all
+        lanes' ranks are a token's own, (tokens, places x rank); or where each place's tokens end, (places,)."""
         import torch
 
-        sizes = [(stretch.stop or 0) - stretch.start for stretch in work]
-        if len(set(sizes)) == 1:
-            return None, None
         assert self._a is not None
-        lanes, rank, _ = self._a.shape
-        if lanes * rank > WIDEST and self._grouped:
-            ends = torch.tensor([stretch.stop for stretch in work], dtype=torch.int32)
-            return None, ends.to(self._a.device)
-        whose = torch.repeat_interleave(torch.arange(lanes), torch.tensor(sizes)).to(self._a.device)
-        mask = torch.nn.functional.one_hot(whose, lanes).to(self._a.dtype)
-        return mask.repeat_interleave(rank, dim=1), None
+        (places, rank, _), device = self._a.shape, self._a.device
+        sizes = [(stretch.stop or 0) - stretch.start for stretch in work]
+        if len(set(sizes)) == 1 and len(work) == places:
+            return torch.empty(sizes[0], device=device), None, None
+        if places * rank > WIDEST and self._grouped:
+            stops = [stretch.stop or 0 for stretch in work]
+            stops += [stops[-1]] * (places - len(work))
+            return None, None, torch.tensor(stops, dtype=torch.int32).to(device)
+        whose = torch.repeat_interleave(torch.arange(len(work)), torch.tensor(sizes)).to(device)
+        mask = torch.nn.functional.one_hot(whose, places).to(self._a.dtype)
+        return None, mask.repeat_interleave(rank, dim=1), None
 
 
 def groups(device: torch.device, dtype: torch.dtype) -> bool:
@@ -227,11 +238,13 @@ def added(
     inputs: torch.Tensor,
     a: torch.Tensor,
     b: torch.Tensor,
+    each: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
     ends: torch.Tensor | None = None,
     keep: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """What a layer gave, and what A (lanes, rank, inputs) and B (lanes, rank, outputs) make of its inputs."""
+    """What a layer gave, and what A (places, rank, inputs) and B (places, rank, outputs) make of its inputs. See
+    `Stacks` for what tells lanes apart."""
     import torch
 
     x, y = inputs.reshape(-1, inputs.shape[-1]).to(a.dtype), output.reshape(-1, output.shape[-1])
@@ -243,11 +256,10 @@ def added(
     elif ends is not None:
         grouped = torch.nn.functional.grouped_mm
         made = at + grouped(grouped(x, a.transpose(1, 2), offs=ends), b, offs=ends)
-    elif mask is None:
-        many = x.view(len(a), -1, x.shape[-1])
-        made = torch.baddbmm(at.view(len(a), -1, y.shape[-1]), torch.bmm(many, a.transpose(1, 2)), b).view(
-            y.shape
-        )
-    else:
+    elif mask is not None:
         made = torch.addmm(at, mask * (x @ a.flatten(0, 1).T), b.flatten(0, 1))
+    else:
+        assert each is not None
+        many, beside = (one.view(len(a), len(each), one.shape[-1]) for one in (x, at))
+        made = torch.baddbmm(beside, torch.bmm(many, a.transpose(1, 2)), b).view(y.shape)
     return (made if at is y else y + made.to(y.dtype)).view(output.shape)
