@@ -237,7 +237,7 @@ def draw(part: Any, panel: str, words: str, points: list[dict[str, Any]]) -> Non
     speed.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     speed.set_ylabel("tokens/s")
     memory.set_ylabel("peak GiB")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, max(one["peak_gib"] for one in points) * 1.15)
     most = max(one["tokens_a_second"] for one in points)
     if panel == "base":
         speed.set_yscale("log")
