@@ -16,6 +16,7 @@ from lftreg.plugins.types import Domain, Example, Message
 from lftreg.registry import Registry, documents
 from lftreg.sweeping import events
 from lftreg.training import Runs
+from lftreg.training.learner import Learner
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +71,37 @@ def test_the_winner_is_what_the_usual_command_makes(
         domain, name="again", registry=registry, lr=swept.winner["confirmed"][0]["settings"]["lr"], **asked
     )
     assert swept.version is not None and again.digest == swept.version.digest
+
+
+def test_no_step_is_taken_twice_where_company_changes_nothing(
+    domain: Domain, asked: dict[str, Any], registry: Registry
+) -> None:
+    """Finalists that learned beside others, to the byte as alone, are judged and not trained once more."""
+    heard: list[events.Event] = []
+    swept = lftreg.sweep(domain, space=SPACE, trials=4, registry=registry, listen=heard.append, **asked)
+    begun = next(at for at, event in enumerate(heard) if isinstance(event, events.Confirming))
+    taken = sum(round(row.percent / 100 * asked["max_steps"]) for row in swept.rows)
+    assert sum(isinstance(event, events.Stepped) for event in heard[:begun]) == taken
+    assert not any(isinstance(event, events.Stepped) for event in heard[begun:])
+    assert len(swept.winner["confirmed"]) == 3
+
+
+def test_the_base_is_judged_once(
+    domain: Domain, asked: dict[str, Any], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials begin with adapters that change nothing: what validation finds then is the same for all."""
+    judged: list[int] = []
+    evaluate = Learner.evaluate
+
+    def counted(self: Learner, rows: Any, *rest: Any) -> Any:
+        judged.append(len(rows))
+        return evaluate(self, rows, *rest)
+
+    monkeypatch.setattr(Learner, "evaluate", counted)
+    lftreg.sweep(domain, space=SPACE, trials=4, at_once=2, registry=registry, **{**asked, "max_steps": 10})
+    assert (
+        len(judged) == 1 + 4 + 3
+    )  # of the base, of each trial at its end, and of finalists on the test split
 
 
 def test_no_trial_sees_the_test_split(domain: Domain, asked: dict[str, Any], registry: Registry) -> None:

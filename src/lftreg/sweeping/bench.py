@@ -12,6 +12,7 @@ from lftreg.errors import LftregError
 from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base
 from lftreg.objectives.packing import check_packing
+from lftreg.sweeping.halving import FINALISTS
 from lftreg.training import Plan, samples
 from lftreg.training.alone import Alone
 from lftreg.training.asks import Ask, Asking, Subject
@@ -20,7 +21,7 @@ from lftreg.training.cohort import Member, Shared
 from lftreg.training.events import Event, Stepped, Validated
 from lftreg.training.grouping import shared_base
 from lftreg.training.lanes import Lane
-from lftreg.training.learner import Learner
+from lftreg.training.learner import Evaluated, Learner
 from lftreg.training.loop import Loop
 from lftreg.training.noise import noisy_embeddings
 from lftreg.training.publish import Outcome, check_alive
@@ -34,7 +35,10 @@ Hear = Callable[[], None]  # is told of every step
 class Seat:
     """One loop, which can be taken to a step and no further, and what it left or was ended by."""
 
-    def __init__(self, plan: Plan, subject: Subject, stop: Stop, hear: Hear) -> None:
+    def __init__(
+        self, plan: Plan, subject: Subject, stop: Stop, hear: Hear, base: Evaluated | None = None
+    ) -> None:
+        """`base` is what validation finds before the first step, if that is known."""
         train, validation = plan.rows["train"].rows, plan.rows["validation"].rows
         self.plan, self.subject = plan, subject
         self.fitted: Fitted | None = None
@@ -43,7 +47,7 @@ class Seat:
         self.validated = -1  # the step of the last validation
         self._hear = hear
         self._asking = Loop(
-            subject, plan.objective, train, validation, plan.settings, self._listen, stop=stop
+            subject, plan.objective, train, validation, plan.settings, self._listen, stop=stop, base=base
         ).run()  # fmt: skip
         self._pending: Ask | None = None
 
@@ -82,6 +86,8 @@ class Bench:
     def __init__(self, accelerator: Any, stop: Stop, hear: Hear) -> None:
         self._accelerator, self._stop, self._hear = accelerator, stop, hear
         self._bases: dict[Hashable, Loaded] = {}
+        self._judged: dict[Hashable, Evaluated] = {}  # what validations find of the bases
+        self._whole: dict[int, tuple[float, Fitted]] = {}
 
     @contextmanager
     def together(self, plans: Sequence[Plan]) -> Iterator[Table]:
@@ -91,9 +97,23 @@ class Bench:
                 yield table
             return
         loaded = self._shared(plans[0])
-        seats = [self._seat(plan, loaded) for plan in plans]
+        lanes = [seated(plan, loaded, self._accelerator) for plan in plans]
         with shared_among(plans, loaded.model) as shared:
+            seats = []
+            for plan, (lane, config) in zip(plans, lanes, strict=True):
+                base = self._of_base(plan, lane, shared)
+                seats.append((Seat(plan, lane, self._stop, self._hear, base), config))
             yield Side(loaded, shared, seats)
+
+    def keep(self, number: int, seat: Seat) -> None:
+        """Have a trial that has learned to its end at hand for the confirmation, if it is among the best so far."""
+        assert seat.fitted is not None
+        self._whole[number] = seat.loss, seat.fitted
+        for worse in sorted(self._whole, key=lambda number: (self._whole[number][0], number))[FINALISTS:]:
+            del self._whole[worse]
+
+    def kept(self, number: int) -> Fitted | None:
+        return self._whole[number][1] if number in self._whole else None
 
     def _shared(self, plan: Plan) -> Loaded:
         key = shared_base(plan)
@@ -101,9 +121,18 @@ class Bench:
             self._bases[key] = load_base(plan.base, plan.settings.dtype, quantize=plan.settings.quantize)
         return self._bases[key]
 
-    def _seat(self, plan: Plan, loaded: Loaded) -> tuple[Seat, Any]:
-        lane, config = seated(plan, loaded, self._accelerator)
-        return Seat(plan, lane, self._stop, self._hear), config
+    def _of_base(self, plan: Plan, lane: Lane, shared: Shared) -> Evaluated | None:
+        """What a validation finds of the base, which a fresh lane is; None where it came to nothing, as the trial
+        is to tell why."""
+        rows = plan.rows["validation"].rows
+        key = (shared_base(plan), id(plan.objective), id(rows))  # plans of the same rows share them
+        if key not in self._judged:
+            judging = Learner(lane, plan.settings).evaluate(plan.objective.held_out(rows))
+            ((_, found),) = shared.run([Member(lane, judging)])
+            if isinstance(found, LftregError) or not math.isfinite(found.loss):
+                return None
+            self._judged[key] = found
+        return self._judged[key]
 
     @contextmanager
     def _by_itself(self, plan: Plan) -> Iterator[Table]:
@@ -132,6 +161,11 @@ class Table(ABC):
         self.loaded = loaded
         self.seats = [seat for seat, _ in seats]
         self._configs = [config for _, config in seats]
+
+    @property
+    def exact(self) -> bool:
+        """Whether what is learned here, beside others, is what is learned alone."""
+        return False
 
     @abstractmethod
     def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
@@ -163,6 +197,10 @@ class Side(Table):
     def __init__(self, loaded: Loaded, shared: Shared, seats: Sequence[tuple[Seat, Any]]) -> None:
         super().__init__(loaded, seats)
         self._shared = shared
+
+    @property
+    def exact(self) -> bool:
+        return self._shared.exact
 
     def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
         members = [Member(cast(Lane, seat.subject), asking) for seat, asking in wanted]

@@ -88,15 +88,17 @@ class Trials:
                 self._tell_ended(number)
             elif seat.fitted is not None:
                 del seats[number]
-                self._end(number, seat)
+                self._end(number, seat, table.exact)
         if stopped is not None:
             raise stopped
 
-    def _end(self, number: int, seat: Seat) -> None:
+    def _end(self, number: int, seat: Seat, exact: bool) -> None:
         assert seat.fitted is not None and seat.plan.settings.max_steps is not None
         if math.isfinite(seat.loss) and seat.improved:
             percent = round(100 * seat.fitted.steps[-1].step / seat.plan.settings.max_steps)
             self._study.finish(number, seat.loss, percent)
+            if exact:
+                self._bench.keep(number, seat)
         else:
             self._study.prune(number, "validation loss never fell below the base's")
         self._tell_ended(number)

@@ -1,4 +1,7 @@
-"""The best trials once more: alone, by the usual way, and judged on rows that no trial has seen."""
+"""The best trials once more: alone, by the usual way, and judged on rows that no trial has seen.
+
+Where what a trial has learned beside others is what it learns alone, and is still at hand, it does not learn it twice.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def finalists(rows: Sequence[Row]) -> list[Row]:
 
 
 def confirm(study: Study, plans: Plans, bench: Bench, tell: Listener) -> list[Finalist]:
-    """Train and judge the finalists, one by one; the best on the test split comes first.
+    """Judge the finalists, one by one, trained alone; the best on the test split comes first.
 
     Raises LftregError where there is none, or where none came to anything, and Interrupted.
     """
@@ -105,9 +108,11 @@ def register(
 def _trained(plans: Plans, row: Row, bench: Bench) -> tuple[float, Outcome]:
     with bench.together([plans.of(row.settings)]) as alone:
         (seat,) = alone.seats
-        ((_, end),) = alone.run([(seat, seat.until(None))])
-        if isinstance(end, LftregError):
-            raise end
+        seat.fitted = bench.kept(row.number)
+        if seat.fitted is None:
+            ((_, end),) = alone.run([(seat, seat.until(None))])
+            if isinstance(end, LftregError):
+                raise end
         return alone.tested()
 
 

@@ -21,7 +21,7 @@ from lftreg.training.alone import Alone
 from lftreg.training.asks import Asking, Subject
 from lftreg.training.checkpoint import Keeper
 from lftreg.training.events import Listener, Resumed, Saved, Shrunk, Stepped, Validated, Warned
-from lftreg.training.learner import Learner, NotFinite, Stopped
+from lftreg.training.learner import Evaluated, Learner, NotFinite, Stopped
 from lftreg.training.order import Order
 from lftreg.training.processes import make_accelerator
 from lftreg.training.settings import Settings
@@ -67,7 +67,10 @@ class Loop:
         listen: Listener,
         keeper: Keeper | None = None,
         stop: Stop | None = None,
+        base: Evaluated | None = None,
     ) -> None:
+        """`base` is what validation finds before the first step, if somebody knows: of a fresh adapter it is what
+        any other finds, as it changes nothing yet."""
         assert settings.max_steps is not None and settings.lr is not None
         self.settings = settings
         self.steps = settings.max_steps
@@ -76,6 +79,7 @@ class Loop:
         self.held_out = objective.held_out(validation)
         self.keeper = keeper
         self.stop = Stop() if stop is None else stop
+        self._base = base
         self.listen = listen if self.learner.accelerator.is_main_process else lambda event: None
         self.state = State(micro=self.learner.micro, checkpointing=settings.gradient_checkpointing)
         self.best: dict[str, torch.Tensor] = subject.factors()
@@ -125,7 +129,9 @@ class Loop:
 
     def _validate(self) -> Asking[None]:
         state = self.state
-        loss, accuracy, right, entropy = yield from self.learner.evaluate(self.held_out, self.stop)
+        known = self._base if state.step == 0 else None
+        found = known or (yield from self.learner.evaluate(self.held_out, self.stop))
+        loss, accuracy, right, entropy = found
         if not math.isfinite(loss):
             told = yield from self.learner.blame(self.held_out, loss, "validation")
             raise NotFinite(*self._at(*told))
