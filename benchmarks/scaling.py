@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from single_inside import (
+from training_bases import (
     SHAPES,
     base_of,
     in_steps,

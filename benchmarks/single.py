@@ -39,7 +39,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from single_inside import CONTESTANTS, SHAPES, Asked
+from single_inside import CONTESTANTS
+from single_watch import Asked
+from training_bases import SHAPES
 
 CLOSE = 0.01  # of a loss
 COMPARED = 2  # steps of ours whose tokens losses are compared over

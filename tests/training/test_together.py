@@ -17,9 +17,12 @@ from lftreg.models.load import load_base
 from lftreg.plugins.types import Domain, Example
 from lftreg.registry import Registry, Version
 from lftreg.training import Plan, Runs, Stepped, Wanted, make_plan, run_plan, run_plans
-from lftreg.training.cohort import Shared
+from lftreg.training.asks import Judge
+from lftreg.training.cohort import FULL, Shared
 from lftreg.training.events import Event, Validated
 from tests.conftest import Tiny, save_tiny
+
+from .test_stacks import lanes, rows
 
 SAME: dict[str, Any] = {"lr": 1e-2, "batch_size": 4, "max_steps": 24, "patience": 9}
 # Ranks, batches, rates, seeds, layers and random numbers of their own.
@@ -228,6 +231,18 @@ def test_bases_that_differ_and_labels_train_by_themselves(
              plan_of("by-itself", registry, tiny_llama, max_steps=6, plain=True)]  # fmt: skip
     ends = run_plans([Wanted(plan) for plan in plans], registry)
     assert [end.name for end in ends if isinstance(end, Version)] == ["here", "there", "by-itself"]
+
+
+@pytest.mark.parametrize(("length", "passes"), [(10, 1), (FULL // 2, 2), (FULL + 1, 4)])
+def test_a_pass_on_a_cpu_has_no_more_than_keeps_it_busy(length: int, passes: int, tiny_llama: Path) -> None:
+    loaded = load_base(find_base(str(tiny_llama)))
+    made = lanes(loaded, [(4, {})] * 4, flat=False)
+    seen: list[int] = []
+    loaded.model.get_input_embeddings().register_forward_hook(lambda *given: seen.append(1))
+    with Shared(loaded.model) as shared:
+        seen.clear()  # of the trial of rows on a line
+        shared.answer([(lane, Judge(rows([length], number))) for number, lane in enumerate(made)])
+    assert len(seen) == passes
 
 
 def test_a_validation_sees_no_other_adapter(plans: list[Plan], registry: Registry) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import torch
 
 Asked = tuple[Lane, Learn | Judge]
+# Tokens that keep a CPU busy: more of them in a pass leave its caches. Measured on 2 cores with the starter base
+# (benchmarks/together.py): four lanes of 464 tokens each in one pass took 1.2 times as long as one after another, eight
+# lanes of 58 tokens 0.6 times.
+FULL = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,9 @@ class Shared:
     def _at_once(self, asked: Sequence[Asked]) -> int:
         """How many of these asks a pass takes."""
         most = self._lanes.most([lane for lane, _ in asked])
+        if self.model.device.type == "cpu":
+            tokens = sum(len(row.ids) for _, ask in asked for row in ask.rows)
+            most = min(most, max(1, FULL * len(asked) // max(1, tokens)))
         return most if self._most is None else min(most, self._most)
 
     def _passed(self, asked: Sequence[Asked]) -> list[Any] | None:

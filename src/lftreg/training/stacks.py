@@ -244,7 +244,7 @@ def added(
     keep: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What a layer gave, and what A (places, rank, inputs) and B (places, rank, outputs) make of its inputs. See
-    `Stacks` for what tells lanes apart."""
+    `Stacks._told_apart` for the others."""
     import torch
 
     x, y = inputs.reshape(-1, inputs.shape[-1]).to(a.dtype), output.reshape(-1, output.shape[-1])
