@@ -133,3 +133,7 @@ def main() -> None:
         told |= watch.told() | about | {"parameters": parameters_of(asked.shape)}
         told["start_seconds"] = watch.started - began
         told["whole_seconds"] = time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
