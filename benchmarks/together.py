@@ -61,12 +61,15 @@ def together(
     model: Any, k: int, given: argparse.Namespace, rows: list[list[Any]]
 ) -> tuple[float, list[float], float]:
     """Seconds a step of all, the last losses, and the peak in GiB."""
-    lanes, learners, _ = lanes_of(model, ranks_of(k, given), MOST)
+    lanes, learners, shrunk = lanes_of(model, ranks_of(k, given), MOST)
     cuda = torch.cuda.is_available()
     with Shared(model, plain=given.plain_lines, stacked=cuda, compiling=cuda and not given.eager) as shared:
         for lane in lanes:
             shared.hook(lane)
-        return timed(lambda: step_of(shared, lanes, learners, rows), given.steps)
+        found = timed(lambda: step_of(shared, lanes, learners, rows), given.steps)
+    if shrunk:  # a step in parts is another measurement
+        told(*shrunk[-1])
+    return found
 
 
 def one_by_one(

@@ -99,9 +99,8 @@ def test_the_base_is_judged_once(
 
     monkeypatch.setattr(Learner, "evaluate", counted)
     lftreg.sweep(domain, space=SPACE, trials=4, at_once=2, registry=registry, **{**asked, "max_steps": 10})
-    assert (
-        len(judged) == 1 + 4 + 3
-    )  # of the base, of each trial at its end, and of finalists on the test split
+    # Of the base, of each trial at its end, and of the finalists on the test split.
+    assert len(judged) == 1 + 4 + 3
 
 
 def test_no_trial_sees_the_test_split(domain: Domain, asked: dict[str, Any], registry: Registry) -> None:

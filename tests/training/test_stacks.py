@@ -42,6 +42,8 @@ COMPANIES: dict[str, tuple[list[tuple[int, dict[str, Any]]], list[list[int]]]] =
     "of many ranks and layers": ([(4, {}), (2, {}), (9, ATTENTION)], [[5, 9], [7, 7], [4, 10]]),
     "uneven": ([(4, {}), (2, ATTENTION), (4, {})], [[5, 9], [7, 17, 2], [4]]),
 }
+# Those who end one after another.
+LEAVING: list[tuple[int, dict[str, Any]]] = [(4, {}), (2, ATTENTION), (8, {})]
 
 
 @pytest.fixture
@@ -136,9 +138,6 @@ def test_whoever_has_ended_leaves_its_place_empty(
         assert away(ours, theirs) < 1e-4
 
 
-LEAVING: list[tuple[int, dict[str, Any]]] = [(4, {}), (2, ATTENTION), (8, {})]
-
-
 def leave(shared: Shared, made: list[Lane], lengths: list[list[int]]) -> None:
     """A step of three lanes, two of the last two, and one of the last."""
     for lane in made:
@@ -211,7 +210,6 @@ def test_compiled_layers_give_the_same(company: str, loaded: Loaded, monkeypatch
 def test_code_is_for_rows_of_any_lengths_and_for_whoever_stays(
     lengths: list[list[int]], loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     def at_once(query: Any, key: Any, value: Any, *rest: Any) -> Any:
         """One code for all rows, as a GPU's kernel is. What it gives is not looked at."""
         shared = query.shape[1] // key.shape[1]

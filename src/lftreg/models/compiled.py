@@ -1,7 +1,7 @@
 """A base whose layers are compiled: what goes number by number is one kernel, and a pass is few launches.
 
-The layers of a stack are alike, so one is compiled and all of them run its code ("regional compilation"); the numbers
-of tokens and of lanes are left open. What is set here of torch's compiler is the process's or the thread's: one base
+The layers of a stack are alike, so one is compiled and all of them run its code ("regional compilation"); the number
+of tokens is left open. What is set here of torch's compiler is the process's or the thread's: one base
 at a time is trained so.
 """
 

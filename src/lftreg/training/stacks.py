@@ -127,7 +127,7 @@ class Stacks(Lanes):
 
         if not any(stretch.lane.dropout for stretch in work):
             return None
-        sizes = torch.tensor([(stretch.stop or 0) - stretch.start for stretch in work])
+        sizes = torch.tensor(_sizes(work))
         shares = torch.tensor([1.0 - stretch.lane.dropout for stretch in work])
         return torch.repeat_interleave(shares, sizes)[:, None].to(self.model.device)
 
@@ -192,7 +192,7 @@ class Stacks(Lanes):
 
         assert self._a is not None
         (places, rank, _), device = self._a.shape, self._a.device
-        sizes = [(stretch.stop or 0) - stretch.start for stretch in work]
+        sizes = _sizes(work)
         if len(set(sizes)) == 1 and len(work) == places:
             return torch.empty(sizes[0], device=device), None, None
         if places * rank > WIDEST and self._grouped:
@@ -210,6 +210,11 @@ def groups(device: torch.device, dtype: torch.dtype) -> bool:
 
     known = hasattr(torch.nn.functional, "grouped_mm") and dtype == torch.bfloat16 and device.type == "cuda"
     return known and torch.cuda.get_device_capability(device)[0] == 9
+
+
+def _sizes(work: Sequence[Stretch]) -> list[int]:
+    """How many tokens each stretch has; of one without an end nobody asks."""
+    return [(stretch.stop or 0) - stretch.start for stretch in work]
 
 
 def _rank(lane: Lane) -> int:
