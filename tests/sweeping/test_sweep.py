@@ -86,6 +86,22 @@ def test_no_step_is_taken_twice_where_company_changes_nothing(
     assert len(swept.winner["confirmed"]) == 3
 
 
+def test_a_trial_that_is_judged_beside_its_run_is_the_run_that_train_makes(
+    domain: Domain, asked: dict[str, Any], registry: Registry
+) -> None:
+    """At steps 10, 11 and 22 of 44; the run itself validates after 10, 20, 30, 40 and 44."""
+    asked = asked | {"max_steps": 44, "dropout": 0.1}
+    heard: list[events.Event] = []
+    space = {"lr": [1e-4, 1e-3, 3e-3, 1e-2]}
+    swept = lftreg.sweep(domain, space=space, trials=4, registry=registry, listen=heard.append, **asked)
+    assert [event.percent for event in heard if isinstance(event, events.Halved)] == [12, 25, 50]
+    lr = swept.winner["confirmed"][0]["settings"]["lr"]
+    again = lftreg.train(domain, name="again", registry=registry, lr=lr, **asked)
+    assert swept.version is not None and swept.version.run is not None and again.run is not None
+    assert again.digest == swept.version.digest
+    assert again.run.losses == swept.version.run.losses
+
+
 def test_the_base_is_judged_once(
     domain: Domain, asked: dict[str, Any], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,13 +42,15 @@ class Seat:
         train, validation = plan.rows["train"].rows, plan.rows["validation"].rows
         self.plan, self.subject = plan, subject
         self.fitted: Fitted | None = None
-        self.loss = math.inf  # the lowest so far
+        self.loss = math.inf  # the lowest of the run's own validations so far
+        self.judged = math.inf  # the lowest so far, of whatever validation
         self.before = math.inf  # that of the base
-        self.validated = -1  # the step of the last validation
+        self._step, self._validated = 0, -1  # those taken, and where the run validated last
         self._hear = hear
-        self._asking = Loop(
+        self._loop = Loop(
             subject, plan.objective, train, validation, plan.settings, self._listen, stop=stop, base=base
-        ).run()  # fmt: skip
+        )
+        self._asking = self._loop.run()
         self._pending: Ask | None = None
 
     @property
@@ -56,14 +58,18 @@ class Seat:
         return self.loss < self.before
 
     def until(self, step: int | None) -> Asking[None]:
-        """Go on until the validation at `step`, or to the end, as a generator of what is asked of the model."""
+        """Go on until `step` is judged, or to the end, as a generator of what is asked of the model."""
         try:
             ask = self._asking.send(None) if self._pending is None else self._pending
-            while step is None or self.validated < step:
+            while step is None or not self._is_at(step):
                 ask = self._asking.send((yield ask))
-            self._pending = ask
         except StopIteration as end:
             self.fitted = end.value
+            return
+        self._pending = ask  # which is still to be answered
+        if self._validated < step:
+            found = yield from self._loop.judge()
+            self.judged = min(self.judged, found.loss)
 
     def test(self) -> Asking[float]:
         """The loss of the best factors, which the subject has by now, on the rows that no trial has seen."""
@@ -71,12 +77,18 @@ class Seat:
         evaluated = yield from Learner(self.subject, self.plan.settings).evaluate(rows)
         return evaluated.loss
 
+    def _is_at(self, step: int) -> bool:
+        """Whether a step is taken, and validated if the run does that there."""
+        return self._step >= step and (self._validated >= step or not self._loop.validates_at(step))
+
     def _listen(self, event: Event) -> None:
         if isinstance(event, Validated):
-            self.loss, self.validated = min(self.loss, event.loss), event.step
+            self.loss, self._validated = min(self.loss, event.loss), event.step
+            self.judged = min(self.judged, self.loss)
             if event.step == 0:
                 self.before = event.loss
         elif isinstance(event, Stepped):
+            self._step = event.step
             self._hear()
 
 

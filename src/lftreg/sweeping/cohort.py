@@ -56,7 +56,7 @@ class Trials:
                 number: at for number, seat in seats.items() if (at := _rung(seat, percent)) is not None
             }
             self._go(table, seats, climbing)
-            came = {number: seats[number].loss for number in climbing if number in seats}
+            came = {number: seats[number].judged for number in climbing if number in seats}
             if not came:
                 continue
             others = self._study.at(percent, tuple(came))
@@ -112,9 +112,8 @@ class Trials:
 
 def _rung(seat: Seat, percent: int) -> int | None:
     """The step at which a trial is compared, of a run that is long enough."""
-    settings = seat.plan.settings
-    assert settings.max_steps is not None
-    return rungs(settings.max_steps, settings.steps_a_pass(len(seat.plan.rows["train"].rows))).get(percent)
+    plan = seat.plan
+    return rungs(plan.settings, len(plan.rows["train"].rows), len(plan.rows["validation"].rows)).get(percent)
 
 
 def _groups(planned: Mapping[int, Plan]) -> Iterator[dict[int, Plan]]:

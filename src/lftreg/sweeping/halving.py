@@ -2,7 +2,8 @@
 
 At an eighth, a quarter and a half of its own steps a trial is compared with all that have come so far, in this cohort,
 in those before it and on other machines; the better half goes on. The learning rate's schedule is that of
-the whole run throughout, so a trial that goes on is the very run that `lftreg train` makes.
+the whole run throughout, so a trial that goes on is the very run that `lftreg train` makes: it is judged at these steps
+beside that run, which does not know of it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from lftreg.training import Settings
 from lftreg.training.loop import validation_interval
 
 RUNGS = (12, 25, 50)  # per cent of a trial's steps
+EARLIEST = 10  # steps, before which a loss says little
 FINALISTS = 3  # the fewest that go on: so many are confirmed
+LEARNING = 2  # times what judging a row costs: a product forward and one backward, as the base learns nothing
 
 
-def rungs(steps: int, steps_a_pass: int) -> dict[int, int]:
-    """By per cents, the step whose validation decides; a run that validates seldom has fewer of them."""
-    every = validation_interval(steps, steps_a_pass)
-    at = {every * math.ceil(steps * percent / 100 / every): percent for percent in RUNGS}
+def rungs(settings: Settings, train: int, validation: int) -> dict[int, int]:
+    """By per cents, the step that decides, of a run on so many rows; a short one has fewer of them.
+
+    A validation of the run's own is waited for where that costs no more than one beside it.
+    """
+    steps = settings.max_steps
+    assert steps is not None
+    every = validation_interval(steps, settings.steps_a_pass(train))
+    worth = validation / (LEARNING * settings.batch_size * settings.accumulate)  # steps
+    at: dict[int, int] = {}
+    for percent in RUNGS:
+        step = max(EARLIEST, math.ceil(steps * percent / 100))
+        own = every * math.ceil(step / every)
+        at[own if own - step <= worth else step] = percent
     return {percent: step for step, percent in at.items() if step < steps}
 
 

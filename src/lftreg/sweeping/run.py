@@ -29,7 +29,7 @@ from lftreg.training.processes import make_accelerator
 from lftreg.training.stopping import Stop, stopping
 
 TRIALS = 32
-AT_ONCE, ON_GPU = 8, 16  # a GPU has room for more rows in a pass than those of a few trials
+AT_ONCE = 16  # the more are compared at their first rung, the fewer go on
 GLANCE = 1.0  # seconds between looks at what other processes do
 
 
@@ -53,20 +53,14 @@ class Limits:
 
     trials: int = TRIALS
     budget: float | None = None
-    at_once: int | None = None  # as many as suit the machine
+    at_once: int = AT_ONCE
 
     def __post_init__(self) -> None:
         for name, value in (("--trials", self.trials), ("--at-once", self.at_once)):
-            if value is not None and value < 1:
+            if value < 1:
                 raise UsageError(f"{name} {value} makes no sense", "give 1 or more")
         if self.budget is not None and not self.budget > 0:
             raise UsageError("a budget of no time makes no sense", "give such as 30m")
-
-
-def _suitable() -> int:
-    import torch
-
-    return ON_GPU if torch.cuda.is_available() else AT_ONCE
 
 
 def sweep(
@@ -75,7 +69,7 @@ def sweep(
     space: Space | Mapping[str, Any] | str | Path | None = None,
     trials: int = TRIALS,
     budget: float | None = None,
-    at_once: int | None = None,
+    at_once: int = AT_ONCE,
     study: str | None = None,
     storage: str | None = None,
     name: str | None = None,
@@ -193,7 +187,7 @@ class _Sweep:
 
     def _cohort(self) -> None:
         if self._side_by_side is None:
-            self._side_by_side = room_for(self.plans.first, self.limits.at_once or _suitable())
+            self._side_by_side = room_for(self.plans.first, self.limits.at_once)
         settings = self.study.ask(self._side_by_side, self.limits.trials)
         if settings:
             trials = Trials(self.study, self.plans, self.bench, self.listen, self.limits.trials)

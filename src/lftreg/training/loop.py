@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lftreg.errors import Interrupted, StorageError
 from lftreg.objectives import Objective
@@ -123,18 +123,30 @@ class Loop:
     def _is_over(self) -> bool:
         return self.state.step == self.steps or self.state.waiting >= self.settings.patience
 
+    def validates_at(self, step: int) -> bool:
+        return step % self.every == 0 or step == self.steps
+
+    def judge(self) -> Asking[Evaluated]:
+        """What validation finds between two steps, with nothing written down. Raises NotFinite, and Interrupted."""
+        try:
+            return (yield from self._judge())
+        except Stopped:
+            self._interrupt()
+
+    def _judge(self) -> Asking[Evaluated]:
+        found = yield from self.learner.evaluate(self.held_out, self.stop)
+        if not math.isfinite(found.loss):
+            told = yield from self.learner.blame(self.held_out, found.loss, "validation")
+            raise NotFinite(*self._at(*told))
+        return found
+
     def _validation_is_due(self) -> bool:
-        step = self.state.step
-        return not self.state.validated and (step % self.every == 0 or step == self.steps)
+        return not self.state.validated and self.validates_at(self.state.step)
 
     def _validate(self) -> Asking[None]:
         state = self.state
         known = self._base if state.step == 0 else None
-        found = known or (yield from self.learner.evaluate(self.held_out, self.stop))
-        loss, accuracy, right, entropy = found
-        if not math.isfinite(loss):
-            told = yield from self.learner.blame(self.held_out, loss, "validation")
-            raise NotFinite(*self._at(*told))
+        loss, accuracy, right, entropy = known or (yield from self._judge())
         validated = Validated(state.step, loss, loss < state.lowest, accuracy, right, entropy)
         if validated.best:
             self.best, state.best_step = self.learner.subject.factors(), state.step
@@ -185,7 +197,7 @@ class Loop:
         self.saved = self.state.step
         self.listen(Saved(self.state.step))
 
-    def _interrupt(self) -> None:
+    def _interrupt(self) -> NoReturn:
         if self.keeper is None:
             raise Interrupted(f"stopped after step {self.state.step} of {self.steps}; nothing was registered")
         self._save()

@@ -80,7 +80,7 @@ def _settings(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--trials", type=int, default=32, metavar="N", help="Trials of the study in the end (32).")
 @click.option("--budget", type=_Duration(), metavar="TIME", help="Begin no trial after so long, such as 30m.")
 @click.option(
-    "--at-once", type=int, metavar="N", help="Trials side by side, where memory allows (8; on a GPU 16)."
+    "--at-once", type=int, default=16, metavar="N", help="Trials side by side, where memory allows (16)."
 )
 @click.option(
     "--study", metavar="NAME", help="A study to join or to go on with (by data, base and settings)."
@@ -100,7 +100,7 @@ def command(
     space: Path | None,
     trials: int,
     budget: float | None,
-    at_once: int | None,
+    at_once: int,
     study: str | None,
     storage: str | None,
     name: str | None,
