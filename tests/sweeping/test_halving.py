@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import replace
 
-from lftreg.sweeping.halving import going_on, rungs
-from lftreg.training import Settings
+from lftreg.sweeping.halving import going_on, rungs, some_of
 
 
 def test_rungs_lie_at_an_eighth_a_quarter_and_a_half() -> None:
-    settings = Settings(max_steps=96, batch_size=8)  # a run that validates every 19 steps
-    assert rungs(settings, train=4000, validation=64) == {12: 12, 25: 24, 50: 48}
-    assert rungs(replace(settings, max_steps=40), train=4000, validation=64) == {25: 10, 50: 20}
-    assert rungs(replace(settings, max_steps=10), train=4000, validation=64) == {}
+    assert rungs(96) == {12: 12, 25: 24, 50: 48}
+    assert rungs(40) == {25: 10, 50: 20}  # an eighth of it is nothing to go by
+    assert rungs(10) == {}
 
 
-def test_a_validation_that_comes_soon_is_waited_for() -> None:
-    """Sixty rows to judge are as much work as thirty to learn, four steps of eight."""
-    settings = Settings(max_steps=200, batch_size=8)  # 25 steps a pass
-    assert rungs(settings, train=200, validation=60) == {12: 25, 25: 50, 50: 100}
-    assert rungs(replace(settings, max_steps=220), train=200, validation=60) == {12: 27, 25: 55, 50: 110}
-    assert rungs(replace(settings, max_steps=190), train=200, validation=60) == {12: 25, 25: 50, 50: 95}
+def test_trials_are_compared_on_rows_from_all_over_the_split() -> None:
+    assert some_of(range(7)) == list(range(7))
+    chosen = some_of(range(100))
+    assert len(chosen) == len(set(chosen)) == 32 and chosen[0] == 0 and chosen[-1] > 95
+    assert max(after - before for before, after in itertools.pairwise(chosen)) == 4
 
 
 def test_the_better_half_goes_on_and_three_at_least() -> None:

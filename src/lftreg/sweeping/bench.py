@@ -12,7 +12,7 @@ from lftreg.errors import LftregError
 from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base
 from lftreg.objectives.packing import check_packing
-from lftreg.sweeping.halving import FINALISTS
+from lftreg.sweeping.halving import FINALISTS, some_of
 from lftreg.training import Plan, samples
 from lftreg.training.alone import Alone
 from lftreg.training.asks import Ask, Asking, Subject
@@ -43,9 +43,9 @@ class Seat:
         self.plan, self.subject = plan, subject
         self.fitted: Fitted | None = None
         self.loss = math.inf  # the lowest of the run's own validations so far
-        self.judged = math.inf  # the lowest so far, of whatever validation
+        self.judged = math.inf  # the lowest so far on the rows on which trials are compared
         self.before = math.inf  # that of the base
-        self._step, self._validated = 0, -1  # those taken, and where the run validated last
+        self._step = 0
         self._hear = hear
         self._loop = Loop(
             subject, plan.objective, train, validation, plan.settings, self._listen, stop=stop, base=base
@@ -61,15 +61,14 @@ class Seat:
         """Go on until `step` is judged, or to the end, as a generator of what is asked of the model."""
         try:
             ask = self._asking.send(None) if self._pending is None else self._pending
-            while step is None or not self._is_at(step):
+            while step is None or self._step < step:
                 ask = self._asking.send((yield ask))
         except StopIteration as end:
             self.fitted = end.value
             return
         self._pending = ask  # which is still to be answered
-        if self._validated < step:
-            found = yield from self._loop.judge()
-            self.judged = min(self.judged, found.loss)
+        found = yield from self._loop.judge(some_of(self.plan.rows["validation"].rows))
+        self.judged = min(self.judged, found.loss)
 
     def test(self) -> Asking[float]:
         """The loss of the best factors, which the subject has by now, on the rows that no trial has seen."""
@@ -77,14 +76,9 @@ class Seat:
         evaluated = yield from Learner(self.subject, self.plan.settings).evaluate(rows)
         return evaluated.loss
 
-    def _is_at(self, step: int) -> bool:
-        """Whether a step is taken, and validated if the run does that there."""
-        return self._step >= step and (self._validated >= step or not self._loop.validates_at(step))
-
     def _listen(self, event: Event) -> None:
         if isinstance(event, Validated):
-            self.loss, self._validated = min(self.loss, event.loss), event.step
-            self.judged = min(self.judged, self.loss)
+            self.loss = min(self.loss, event.loss)
             if event.step == 0:
                 self.before = event.loss
         elif isinstance(event, Stepped):

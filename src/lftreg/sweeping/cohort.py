@@ -112,8 +112,9 @@ class Trials:
 
 def _rung(seat: Seat, percent: int) -> int | None:
     """The step at which a trial is compared, of a run that is long enough."""
-    plan = seat.plan
-    return rungs(plan.settings, len(plan.rows["train"].rows), len(plan.rows["validation"].rows)).get(percent)
+    steps = seat.plan.settings.max_steps
+    assert steps is not None
+    return rungs(steps).get(percent)
 
 
 def _groups(planned: Mapping[int, Plan]) -> Iterator[dict[int, Plan]]:

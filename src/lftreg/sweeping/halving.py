@@ -11,30 +11,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from lftreg.training import Settings
-from lftreg.training.loop import validation_interval
+from lftreg.objectives.rows import Row
 
 RUNGS = (12, 25, 50)  # per cent of a trial's steps
 EARLIEST = 10  # steps, before which a loss says little
 FINALISTS = 3  # the fewest that go on: so many are confirmed
-LEARNING = 2  # times what judging a row costs: a product forward and one backward, as the base learns nothing
+JUDGED = 32  # validation rows, the same for all trials
 
 
-def rungs(settings: Settings, train: int, validation: int) -> dict[int, int]:
-    """By per cents, the step that decides, of a run on so many rows; a short one has fewer of them.
-
-    A validation of the run's own is waited for where that costs no more than one beside it.
-    """
-    steps = settings.max_steps
-    assert steps is not None
-    every = validation_interval(steps, settings.steps_a_pass(train))
-    worth = validation / (LEARNING * settings.batch_size * settings.accumulate)  # steps
-    at: dict[int, int] = {}
-    for percent in RUNGS:
-        step = max(EARLIEST, math.ceil(steps * percent / 100))
-        own = every * math.ceil(step / every)
-        at[own if own - step <= worth else step] = percent
+def rungs(steps: int) -> dict[int, int]:
+    """By per cents, the step that decides; a short run has fewer of them."""
+    at = {max(EARLIEST, math.ceil(steps * percent / 100)): percent for percent in RUNGS}
     return {percent: step for step, percent in at.items() if step < steps}
+
+
+def some_of(rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows on which trials are compared, from all over the split."""
+    count = min(JUDGED, len(rows))
+    return [rows[at * len(rows) // count] for at in range(count)]
 
 
 def going_on(losses: Mapping[int, float], others: Sequence[float]) -> set[int]:

@@ -76,6 +76,7 @@ class Loop:
         self.steps = settings.max_steps
         self.learner = Learner(subject, settings)
         self.order = Order(train, objective, settings)
+        self.objective = objective
         self.held_out = objective.held_out(validation)
         self.keeper = keeper
         self.stop = Stop() if stop is None else stop
@@ -123,30 +124,31 @@ class Loop:
     def _is_over(self) -> bool:
         return self.state.step == self.steps or self.state.waiting >= self.settings.patience
 
-    def validates_at(self, step: int) -> bool:
-        return step % self.every == 0 or step == self.steps
+    def judge(self, validation: Sequence[Row]) -> Asking[Evaluated]:
+        """What validation finds on some rows between two steps, with nothing written down.
 
-    def judge(self) -> Asking[Evaluated]:
-        """What validation finds between two steps, with nothing written down. Raises NotFinite, and Interrupted."""
+        Raises NotFinite, and Interrupted.
+        """
         try:
-            return (yield from self._judge())
+            return (yield from self._judge(self.objective.held_out(validation)))
         except Stopped:
             self._interrupt()
 
-    def _judge(self) -> Asking[Evaluated]:
-        found = yield from self.learner.evaluate(self.held_out, self.stop)
+    def _judge(self, rows: Sequence[Row]) -> Asking[Evaluated]:
+        found = yield from self.learner.evaluate(rows, self.stop)
         if not math.isfinite(found.loss):
-            told = yield from self.learner.blame(self.held_out, found.loss, "validation")
+            told = yield from self.learner.blame(rows, found.loss, "validation")
             raise NotFinite(*self._at(*told))
         return found
 
     def _validation_is_due(self) -> bool:
-        return not self.state.validated and self.validates_at(self.state.step)
+        step = self.state.step
+        return not self.state.validated and (step % self.every == 0 or step == self.steps)
 
     def _validate(self) -> Asking[None]:
         state = self.state
         known = self._base if state.step == 0 else None
-        loss, accuracy, right, entropy = known or (yield from self._judge())
+        loss, accuracy, right, entropy = known or (yield from self._judge(self.held_out))
         validated = Validated(state.step, loss, loss < state.lowest, accuracy, right, entropy)
         if validated.best:
             self.best, state.best_step = self.learner.subject.factors(), state.step
