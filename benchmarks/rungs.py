@@ -49,7 +49,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         plans = plans_of(asked, Registry(Home(Path(folder))))
-        bench = Bench(make_accelerator(), Stop(), lambda: None)
+        bench = Bench(make_accelerator(), Stop(), lambda: None, print)
         with bench.together([plans.of(tried) for tried in drawn(plans, asked.trials)]) as table:
             for percent, step in rungs(asked.max_steps).items():
                 for _ in table.run([(seat, seat.until(step)) for seat in table.seats]):

@@ -203,9 +203,14 @@ def test_a_database_holds_the_study_of_several_machines(
 def test_a_base_that_cannot_be_shared_is_swept_one_by_one(
     tiny: Any, registry: Registry, domain: Domain
 ) -> None:
-    """T5 answers beside no other: each trial has its base to itself, and is halved away all the same."""
-    swept = lftreg.sweep(
-        domain, base=str(tiny("t5")), space={"lr": [1e-6, 1e-5, 1e-4, 1e-2]}, trials=5, registry=registry,
-        max_steps=20, batch_size=4,
-    )  # fmt: skip
+    """T5 answers beside no other: each trial has its base to itself, is halved away all the same, and is not trained
+    once more for the confirmation."""
+    heard: list[events.Event] = []
+    asked = {"base": str(tiny("t5")), "max_steps": 20, "batch_size": 4, "registry": registry}
+    space = {"lr": [1e-6, 1e-5, 1e-4, 1e-2]}
+    swept = lftreg.sweep(domain, space=space, trials=5, listen=heard.append, **asked)
     assert swept.version is not None and len(swept.rows) == 5
+    begun = next(at for at, event in enumerate(heard) if isinstance(event, events.Confirming))
+    assert not any(isinstance(event, events.Stepped) for event in heard[begun:])
+    again = lftreg.train(domain, name="again", lr=swept.winner["confirmed"][0]["settings"]["lr"], **asked)
+    assert again.digest == swept.version.digest

@@ -85,6 +85,8 @@ class View:
             return f"confirming trial {event.number} alone, {event.place} of {event.finalists}"
         if isinstance(event, events.Tested):
             return f"trial {event.number}: {clean(event.why or '') or f'test loss {event.test:.3f}'}"
+        if isinstance(event, events.Warned):
+            return f"warning: {clean(event.text)}"
         if isinstance(event, events.OutOfTime):
             return f"the budget is spent after {event.done} of {event.trials} trials"
         if isinstance(event, events.Waiting) and event.others != self._waiting:

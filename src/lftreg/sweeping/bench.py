@@ -11,12 +11,11 @@ from typing import Any, cast
 from lftreg.errors import LftregError
 from lftreg.models.configs import plain_config
 from lftreg.models.load import Loaded, load_base
-from lftreg.objectives.packing import check_packing
 from lftreg.sweeping.halving import FINALISTS, some_of
 from lftreg.training import Plan, samples
 from lftreg.training.alone import Alone
 from lftreg.training.asks import Ask, Asking, Subject
-from lftreg.training.by_itself import with_adapter
+from lftreg.training.by_itself import fresh
 from lftreg.training.cohort import Member, Shared
 from lftreg.training.events import Event, Stepped, Validated
 from lftreg.training.grouping import shared_base
@@ -89,8 +88,9 @@ class Seat:
 class Bench:
     """The base of a sweep, and trials on it."""
 
-    def __init__(self, accelerator: Any, stop: Stop, hear: Hear) -> None:
-        self._accelerator, self._stop, self._hear = accelerator, stop, hear
+    def __init__(self, accelerator: Any, stop: Stop, hear: Hear, warn: Callable[[str], None]) -> None:
+        """`warn` hears where the base cannot be compiled."""
+        self._accelerator, self._stop, self._hear, self._warn = accelerator, stop, hear, warn
         self._bases: dict[Hashable, Loaded] = {}
         self._judged: dict[Hashable, Evaluated] = {}  # what validations find of the bases
         self._whole: dict[int, tuple[float, Fitted]] = {}
@@ -104,7 +104,7 @@ class Bench:
             return
         loaded = self._shared(plans[0])
         lanes = [seated(plan, loaded, self._accelerator) for plan in plans]
-        with shared_among(plans, loaded.model) as shared:
+        with shared_among(plans, loaded.model, self._warn) as shared:
             seats = []
             for plan, (lane, config) in zip(plans, lanes, strict=True):
                 base = self._of_base(plan, lane, shared)
@@ -142,18 +142,8 @@ class Bench:
 
     @contextmanager
     def _by_itself(self, plan: Plan) -> Iterator[Table]:
-        """As `lftreg.training.by_itself` does it: PEFT's model, and a base of its own."""
-        import torch
-
         settings = plan.settings
-        torch.manual_seed(settings.seed)
-        loaded = load_base(
-            plan.base, settings.dtype, task=plan.task, labels=plan.labels, quantize=settings.quantize
-        )
-        torch.manual_seed(settings.seed)
-        model = with_adapter(loaded, plan)
-        if settings.packing:
-            check_packing(model)
+        loaded, model = fresh(plan)
         config = plain_config(model.peft_config["default"], plan.base.record.id)
         alone = Alone(model, plan.objective, self._accelerator, settings.gradient_checkpointing)
         with noisy_embeddings(model, settings.neftune):
@@ -169,9 +159,9 @@ class Table(ABC):
         self._configs = [config for _, config in seats]
 
     @property
+    @abstractmethod
     def exact(self) -> bool:
-        """Whether what is learned here, beside others, is what is learned alone."""
-        return False
+        """Whether what is learned here is what `lftreg train` would learn."""
 
     @abstractmethod
     def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
@@ -228,6 +218,10 @@ class Single(Table):
     def __init__(self, loaded: Loaded, alone: Alone, seats: Sequence[tuple[Seat, Any]]) -> None:
         super().__init__(loaded, seats)
         self._alone = alone
+
+    @property
+    def exact(self) -> bool:
+        return True
 
     def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
         ((seat, asking),) = wanted

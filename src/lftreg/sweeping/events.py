@@ -90,11 +90,29 @@ class OutOfTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """Something does not go as fast or as well as it could; `text` says what."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """Somebody wishes that the sweep ends: it does so after this step."""
 
 
 Event = (
-    Planned | Began | Cohort | Stepped | Halved | Ended | Confirming | Tested | Waiting | OutOfTime | Stopping
+    Planned
+    | Began
+    | Cohort
+    | Stepped
+    | Halved
+    | Ended
+    | Confirming
+    | Tested
+    | Waiting
+    | OutOfTime
+    | Warned
+    | Stopping
 )
 Listener = Callable[[Event], None]

@@ -146,7 +146,7 @@ class _Sweep:
             )
         self.study, self.plans, self.registry, self.limits = study, plans, registry, limits
         self.listen, self.stop, self.price = listen, stop, price_per_hour
-        self.bench = Bench(accelerator, stop, self._hear)
+        self.bench = Bench(accelerator, stop, self._hear, lambda text: listen(events.Warned(text)))
         self.until = None if limits.budget is None else time.monotonic() + limits.budget
         self._told_time = False
         self._side_by_side: int | None = None

@@ -37,15 +37,8 @@ def fit_by_itself(
 
     settings = plan.settings
     torch.set_num_threads(run.request.threads)
-    torch.manual_seed(settings.seed)  # before the first number is drawn: a classifier's head is fresh
-    loaded = load_base(
-        plan.base, settings.dtype, task=plan.task, labels=plan.labels, quantize=settings.quantize
-    )
-    torch.manual_seed(settings.seed)
-    model = with_adapter(loaded, plan)
+    loaded, model = fresh(plan)
     rows, validation = plan.rows["train"].rows, plan.rows["validation"].rows
-    if settings.packing:
-        check_packing(model)
     if plan.parent is not None:
         fill(model, load_file(plan.parent.weights), plan.parent.version.ref)
     asked = () if shares_base(accelerator) else samples.questions(plan)
@@ -70,6 +63,22 @@ def fit_by_itself(
     old_after = loss_of(model, plan.objective, plan.old, settings, accelerator)
     old = None if old_before is None or old_after is None else (old_before, old_after)
     return Outcome(fitted, config, samples.together(asked, before, after), old)
+
+
+def fresh(plan: Plan) -> tuple[Loaded, Any]:
+    """A base for one run alone, and PEFT's model of it with fresh factors. Torch's generator begins at the seed."""
+    import torch
+
+    settings = plan.settings
+    torch.manual_seed(settings.seed)  # before the first number is drawn: a classifier's head is fresh
+    loaded = load_base(
+        plan.base, settings.dtype, task=plan.task, labels=plan.labels, quantize=settings.quantize
+    )
+    torch.manual_seed(settings.seed)
+    model = with_adapter(loaded, plan)
+    if settings.packing:
+        check_packing(model)
+    return loaded, model
 
 
 def with_adapter(loaded: Loaded, plan: Plan) -> Any:
