@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Set before any library reads them: nothing here may ask a server for anything.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_XET_HIGH_PERFORMANCE"] = "1"  # as lm_eval has it for all that begins after its import
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,7 +34,16 @@ def take_ctrl_c() -> None:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def settings_of_libraries() -> Iterator[None]:
+    """They are the same after a test: else all commands of later ones would be started anew, seconds each."""
+    from tests import forks
+
+    yield
+    assert forks.changed(os.environ) == []
+
+
+@pytest.fixture(autouse=True)
+def home(settings_of_libraries: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty LFTREG_HOME, for this process and those it starts; of the tester's own settings nothing is read."""
     folder = tmp_path / "home"
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))

@@ -53,9 +53,14 @@ def _script(code: str, words: tuple[str, ...]) -> None:
 
 
 def are_told_from_new(environment: Mapping[str, str]) -> bool:
-    """Whether a process that is started anew would differ: Python and some libraries read variables as they start."""
+    """Whether a process that is started anew would differ."""
+    return bool(changed(environment))
+
+
+def changed(environment: Mapping[str, str]) -> list[str]:
+    """Variables that Python and some libraries read as they start, where they are not as ours were."""
     read = [name for name in {*environment, *OURS} if name.startswith(("PYTHON", "HF_"))]
-    return any(environment.get(name) != OURS.get(name) for name in read)
+    return sorted(name for name in read if environment.get(name) != OURS.get(name))
 
 
 def finish(
