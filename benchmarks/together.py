@@ -6,7 +6,8 @@
 Both take the same random rows through the same base of random numbers, with adapters on every linear layer, and AdamW.
 They are measured in turns, all adapters of the shared base and some of the single ones; a figure is the median over
 rounds of how many times as many tokens a second the shared base learns, with the quartiles. Losses have to agree before
-anything is told. On a GPU the peak of memory stands beside.
+anything is told. On a GPU the peak of memory stands beside, on a CPU the same ratio of processor seconds, to which
+other work on the machine does less.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -46,6 +48,15 @@ CLOSE = 2e-2  # of a loss, in bfloat16
 MOST = 10**6  # rows of a pass: all of them
 
 
+class Timed(NamedTuple):
+    """What a step of all adapters took: seconds by the wall and of the processor, the last losses, the peak in GiB."""
+
+    seconds: float
+    processor: float
+    losses: list[float]
+    peak: float
+
+
 def rows_of(k: int, count: int, tokens: int, words: int) -> list[list[Any]]:
     """Steps of `k` adapters, of rows of random ids."""
     dice = random.Random(0)
@@ -57,10 +68,7 @@ def ranks_of(k: int, given: argparse.Namespace) -> list[int]:
     return [given.ranks[number % len(given.ranks)] for number in range(k)]
 
 
-def together(
-    model: Any, k: int, given: argparse.Namespace, rows: list[list[Any]]
-) -> tuple[float, list[float], float]:
-    """Seconds a step of all, the last losses, and the peak in GiB."""
+def together(model: Any, k: int, given: argparse.Namespace, rows: list[list[Any]]) -> Timed:
     lanes, learners, shrunk = lanes_of(model, ranks_of(k, given), MOST)
     cuda = torch.cuda.is_available()
     with Shared(model, plain=given.plain_lines, stacked=cuda, compiling=cuda and not given.eager) as shared:
@@ -72,12 +80,10 @@ def together(
     return found
 
 
-def one_by_one(
-    model: Any, k: int, given: argparse.Namespace, rows: list[list[Any]]
-) -> tuple[float, list[float], float]:
+def one_by_one(model: Any, k: int, given: argparse.Namespace, rows: list[list[Any]]) -> Timed:
     """The same of PEFT's model: each adapter has the base to itself, and the seconds are those of all of them, of
     which some are measured."""
-    seconds, losses, highest = 0.0, [], 0.0
+    found = []
     ranks = ranks_of(min(k, given.alone), given)
     for number, rank in enumerate(ranks):
         torch.manual_seed(number)
@@ -88,26 +94,30 @@ def one_by_one(
         def step(alone: Any = alone, learner: Any = learner, some: Any = rows[number]) -> list[float]:
             return [alone.run(learner.step([some], RATE, told))[0]]
 
-        took, last, most = timed(step, given.steps)
-        seconds, highest = seconds + took, max(highest, most)
-        losses += last
+        found.append(timed(step, given.steps))
         peft.unload()
-    return seconds * k / len(ranks), losses, highest
+    share = k / len(ranks)
+    return Timed(
+        share * sum(one.seconds for one in found),
+        share * sum(one.processor for one in found),
+        [loss for one in found for loss in one.losses],
+        max(one.peak for one in found),
+    )
 
 
 def told(rows: int, checkpointing: bool) -> None:
     raise SystemExit("memory ran out")
 
 
-def timed(step: Callable[[], list[float]], steps: int) -> tuple[float, list[float], float]:
-    """Seconds a step, behind two that warm up, the last losses, and the peak of all in GiB."""
+def timed(step: Callable[[], list[float]], steps: int) -> Timed:
+    """Of a step, behind two that warm up."""
     reset_peak()
     for _ in range(2):
         step()
-    began = synchronised()
+    began, worked = synchronised(), time.process_time()
     for _ in range(steps):
         last = step()
-    return (synchronised() - began) / steps, last, peak()
+    return Timed((synchronised() - began) / steps, (time.process_time() - worked) / steps, last, peak())
 
 
 def print_peaks(model: Any, given: argparse.Namespace) -> None:
@@ -118,13 +128,19 @@ def print_peaks(model: Any, given: argparse.Namespace) -> None:
         lanes, _, _ = lanes_of(model, ranks_of(k, given), MOST)
         numbers = sum(p.numel() for lane in lanes for p in lane.parameters)
         del lanes
-        _, _, highest = together(model, k, given, rows)
+        highest = together(model, k, given, rows).peak
         found[k] = highest - 16 * numbers / 2**30  # a number, its gradient, and two moments
         print(
             f"k={k}: peak {highest:.2f} GiB, without numbers, gradients and moments {found[k]:.2f}",
             flush=True,
         )
     print(f"peak of {most} to that of 1 at equal tokens: {found[most] / found[1]:.3f}")
+
+
+def spread(ratios: list[float]) -> str:
+    """The median, and the quartiles."""
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{middle:.2f} [{low:.2f}-{high:.2f}]"
 
 
 def main() -> None:
@@ -155,21 +171,20 @@ def main() -> None:
         return
     for k in given.k:
         rows = rows_of(k, given.rows, given.tokens, SHAPES[given.shape][5])
-        ratios, peaks, speeds = [], (0.0, 0.0), []
+        pairs = []
         for _ in range(given.rounds):
-            ours, losses, most = together(model, k, given, rows)
-            theirs, wanted, least = one_by_one(model, k, given, rows)
-            for loss, other in zip(losses, wanted, strict=False):
-                assert abs(loss - other) <= CLOSE * other, (losses, wanted)
-            ratios.append(theirs / ours)
-            speeds.append(k * given.rows * given.tokens / ours)
-            peaks = (max(peaks[0], most), max(peaks[1], least))
-        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        memory = f", peak {peaks[0]:.1f} GiB (one: {peaks[1]:.1f})" if peaks[0] else ""
-        print(
-            f"k={k}: {middle:.2f} [{low:.2f}-{high:.2f}] x, {statistics.median(speeds):,.0f} tokens/s{memory}",
-            flush=True,
-        )
+            ours, theirs = together(model, k, given, rows), one_by_one(model, k, given, rows)
+            for loss, other in zip(ours.losses, theirs.losses, strict=False):
+                assert abs(loss - other) <= CLOSE * other, (ours.losses, theirs.losses)
+            pairs.append((ours, theirs))
+        speed = statistics.median(k * given.rows * given.tokens / ours.seconds for ours, _ in pairs)
+        line = f"k={k}: {spread([theirs.seconds / ours.seconds for ours, theirs in pairs])} x, {speed:,.0f} tokens/s"
+        if torch.cuda.is_available():
+            most, least = (max(one.peak for one in some) for some in zip(*pairs, strict=True))
+            line += f", peak {most:.1f} GiB (one: {least:.1f})"
+        else:
+            line += f", of the processor {spread([theirs.processor / ours.processor for ours, theirs in pairs])} x"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
