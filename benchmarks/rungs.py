@@ -10,6 +10,7 @@ find better these rows keep, on average and at worst, and at which place they pu
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import random
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 
 import lftreg
+from lftreg.errors import LftregError
 from lftreg.paths import Home
 from lftreg.plugins.host import Host
 from lftreg.registry import Registry
@@ -52,8 +54,9 @@ def main() -> None:
         bench = Bench(make_accelerator(), Stop(), lambda: None, print)
         with bench.together([plans.of(tried) for tried in drawn(plans, asked.trials)]) as table:
             for percent, step in rungs(asked.max_steps).items():
-                for _ in table.run([(seat, seat.until(step)) for seat in table.seats]):
-                    pass
+                for _, end in table.run([(seat, seat.until(step)) for seat in table.seats]):
+                    if isinstance(end, LftregError):
+                        raise end
                 tell(f"{percent} %, step {step}", judged(table), asked.draws)
 
 
@@ -63,7 +66,7 @@ def plans_of(asked: argparse.Namespace, registry: Registry) -> Plans:
     def make(**options: Any) -> Any:
         return make_plan(asked.domain, name=None, base="starter", registry=registry, host=host, **options)
 
-    return Plans(make, {"max_steps": asked.max_steps}, host)
+    return Plans(make, {"max_steps": asked.max_steps, "patience": asked.max_steps}, host)
 
 
 def drawn(plans: Plans, trials: int) -> list[dict[str, Any]]:
@@ -80,6 +83,8 @@ def judged(table: Table) -> Sums:
         sums = []
         for row in seat.plan.objective.held_out(seat.plan.rows["validation"].rows):
             ((_, end),) = table.run([(seat, learner.evaluate([row]))])
+            if isinstance(end, LftregError):
+                raise end
             sums.append((end.loss * row.learned, row.learned))
         found.append(sums)
     return found
@@ -108,7 +113,8 @@ def order(sums: Sums, rows: Any) -> list[int]:
     """Trials by their loss in nats a token on some rows, the best first."""
 
     def loss(trial: int) -> float:
-        return sum(sums[trial][row][0] for row in rows) / sum(sums[trial][row][1] for row in rows)
+        found = sum(sums[trial][row][0] for row in rows) / sum(sums[trial][row][1] for row in rows)
+        return found if math.isfinite(found) else math.inf
 
     return sorted(range(len(sums)), key=loss)
 

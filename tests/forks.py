@@ -54,13 +54,13 @@ def _script(code: str, words: tuple[str, ...]) -> None:
 
 def are_told_from_new(environment: Mapping[str, str]) -> bool:
     """Whether a process that is started anew would differ."""
-    return bool(changed(environment))
+    return bool(changed(environment, OURS))
 
 
-def changed(environment: Mapping[str, str]) -> list[str]:
-    """Variables that Python and some libraries read as they start, where they are not as ours were."""
-    read = [name for name in {*environment, *OURS} if name.startswith(("PYTHON", "HF_"))]
-    return sorted(name for name in read if environment.get(name) != OURS.get(name))
+def changed(environment: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
+    """Variables that Python and some libraries read as they start, where they are not as they were."""
+    read = [name for name in {*environment, *before} if name.startswith(("PYTHON", "HF_"))]
+    return sorted(name for name in read if environment.get(name) != before.get(name))
 
 
 def finish(

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 import lftreg
+from lftreg.data import read_data
 from lftreg.errors import InvalidData, LftregError, Unavailable, UsageError
 from lftreg.plugins.types import Domain, Example, Message
 from lftreg.registry import Registry, documents
 from lftreg.sweeping import events
+from lftreg.sweeping.bench import Bench, Seat
+from lftreg.sweeping.study import Study
 from lftreg.training import Runs
 from lftreg.training.learner import Learner
 
@@ -89,17 +92,69 @@ def test_no_step_is_taken_twice_where_company_changes_nothing(
 def test_a_trial_that_is_judged_beside_its_run_is_the_run_that_train_makes(
     domain: Domain, asked: dict[str, Any], registry: Registry
 ) -> None:
-    """At steps 10, 11 and 22 of 44; the run itself validates after 10, 20, 30, 40 and 44."""
-    asked = asked | {"max_steps": 44, "dropout": 0.1}
+    """At steps 11 and 22 of 44, a step of two passes; the run itself validates after 10, 20, 30, 40 and 44."""
+    asked = asked | {"max_steps": 44, "dropout": 0.1, "accumulate": 2}
     heard: list[events.Event] = []
     space = {"lr": [1e-4, 1e-3, 3e-3, 1e-2]}
     swept = lftreg.sweep(domain, space=space, trials=4, registry=registry, listen=heard.append, **asked)
-    assert [event.percent for event in heard if isinstance(event, events.Halved)] == [12, 25, 50]
+    assert [event.percent for event in heard if isinstance(event, events.Halved)] == [25, 50]
     lr = swept.winner["confirmed"][0]["settings"]["lr"]
     again = lftreg.train(domain, name="again", registry=registry, lr=lr, **asked)
     assert swept.version is not None and swept.version.run is not None and again.run is not None
     assert again.digest == swept.version.digest
     assert again.run.losses == swept.version.run.losses
+
+
+def test_trials_are_compared_on_some_of_the_rows(
+    asked: dict[str, Any], registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of some sixty validation rows; what a run that goes to its end comes to is found on all of them."""
+    place = tmp_path / "many.jsonl"
+    told = [{"prompt": f"What is number {i}?", "response": f"It is {i % 5}."} for i in range(600)]
+    place.write_text("\n".join(map(json.dumps, told)))
+    judged: list[tuple[int, float]] = []
+    compared: list[float] = []
+    evaluate, report = Learner.evaluate, Study.report
+
+    def seen(self: Learner, rows: Any, *rest: Any) -> Any:
+        found = yield from evaluate(self, rows, *rest)
+        judged.append((len(rows), found.loss))
+        return found
+
+    def reported(self: Study, number: int, percent: int, loss: float) -> None:
+        compared.append(loss)
+        report(self, number, percent, loss)
+
+    monkeypatch.setattr(Learner, "evaluate", seen)
+    monkeypatch.setattr(Study, "report", reported)
+    swept = lftreg.sweep(
+        read_data([str(place)], "many").domain, space={"lr": [1e-4, 1e-3, 3e-3, 1e-2]}, trials=4,
+        registry=registry, **asked,
+    )  # fmt: skip
+    on_some = [loss for rows, loss in judged if rows == 32]
+    assert len(on_some) == len(compared) >= 6 and set(compared) <= set(on_some)
+    on_all = [loss for rows, loss in judged if rows > 32]
+    finished = [row for row in swept.rows if row.end == "finished"]
+    assert finished and all(row.loss in on_all and row.loss not in on_some for row in finished)
+
+
+def test_the_time_of_a_kept_trial_is_its_share(
+    domain: Domain, asked: dict[str, Any], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four that train side by side do not each take the time of all."""
+    whole: list[float] = []
+    keep = Bench.keep
+
+    def kept(self: Bench, number: int, seat: Seat) -> None:
+        assert seat.fitted is not None
+        whole.append(seat.fitted.seconds)  # by the clock of its loop
+        keep(self, number, seat)
+
+    monkeypatch.setattr(Bench, "keep", kept)
+    options = {"space": {"lr": [1e-3, 3e-3, 1e-2], "rank": [2, 4]}, "registry": registry, **asked}
+    swept = lftreg.sweep(domain, trials=4, **options)
+    assert swept.version is not None and swept.version.run is not None
+    assert len(whole) == 3 and 0 < swept.version.run.seconds < min(whole) / 2
 
 
 def test_the_base_is_judged_once(
@@ -209,7 +264,7 @@ def test_a_base_that_cannot_be_shared_is_swept_one_by_one(
     asked = {"base": str(tiny("t5")), "max_steps": 20, "batch_size": 4, "registry": registry}
     space = {"lr": [1e-6, 1e-5, 1e-4, 1e-2]}
     swept = lftreg.sweep(domain, space=space, trials=5, listen=heard.append, **asked)
-    assert swept.version is not None and len(swept.rows) == 5
+    assert swept.version is not None and {row.end for row in swept.rows} == {"finished", "stopped"}
     begun = next(at for at, event in enumerate(heard) if isinstance(event, events.Confirming))
     assert not any(isinstance(event, events.Stepped) for event in heard[begun:])
     again = lftreg.train(domain, name="again", lr=swept.winner["confirmed"][0]["settings"]["lr"], **asked)

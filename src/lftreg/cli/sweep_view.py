@@ -55,7 +55,7 @@ class View:
             self._done, self._trials = event.done, event.trials
         elif isinstance(event, events.Ended):
             self._done, self._trials = event.done, event.trials
-            if event.row.loss is not None:
+            if event.row.loss is not None and event.row.end == "finished":
                 self._best = min(event.row.loss, self._best or event.row.loss)
         said = self._said(event)
         if said is not None:

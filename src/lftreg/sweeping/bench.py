@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 from lftreg.errors import LftregError
@@ -42,8 +44,9 @@ class Seat:
         self.plan, self.subject = plan, subject
         self.fitted: Fitted | None = None
         self.loss = math.inf  # the lowest of the run's own validations so far
-        self.judged = math.inf  # the lowest so far on the rows on which trials are compared
+        self.compared = math.inf  # the lowest so far on the rows on which trials are compared
         self.before = math.inf  # that of the base
+        self.seconds = 0.0  # its share of the time in which it trained beside others
         self._step = 0
         self._hear = hear
         self._loop = Loop(
@@ -57,7 +60,10 @@ class Seat:
         return self.loss < self.before
 
     def until(self, step: int | None) -> Asking[None]:
-        """Go on until `step` is judged, or to the end, as a generator of what is asked of the model."""
+        """Go on until `step` is judged, or to the end, as a generator of what is asked of the model.
+
+        Raises what a run raises: NotFinite, OutOfMemory, Interrupted.
+        """
         try:
             ask = self._asking.send(None) if self._pending is None else self._pending
             while step is None or self._step < step:
@@ -67,7 +73,7 @@ class Seat:
             return
         self._pending = ask  # which is still to be answered
         found = yield from self._loop.judge(some_of(self.plan.rows["validation"].rows))
-        self.judged = min(self.judged, found.loss)
+        self.compared = min(self.compared, found.loss)
 
     def test(self) -> Asking[float]:
         """The loss of the best factors, which the subject has by now, on the rows that no trial has seen."""
@@ -114,7 +120,7 @@ class Bench:
     def keep(self, number: int, seat: Seat) -> None:
         """Have a trial that has learned to its end at hand for the confirmation, if it is among the best so far."""
         assert seat.fitted is not None
-        self._whole[number] = seat.loss, seat.fitted
+        self._whole[number] = seat.loss, replace(seat.fitted, seconds=seat.seconds)
         for worse in sorted(self._whole, key=lambda number: (self._whole[number][0], number))[FINALISTS:]:
             del self._whole[worse]
 
@@ -163,9 +169,16 @@ class Table(ABC):
     def exact(self) -> bool:
         """Whether what is learned here is what `lftreg train` would learn."""
 
-    @abstractmethod
     def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
         """Take what seats ask to its end: what each leaves, or what ended it."""
+        began = time.monotonic()
+        for seat, end in self._run(wanted):
+            seat.seconds += (time.monotonic() - began) / len(wanted)
+            yield seat, end
+
+    @abstractmethod
+    def _run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
+        """The same, without a look at the clock."""
 
     @abstractmethod
     def take(self, seat: Seat) -> None:
@@ -198,7 +211,7 @@ class Side(Table):
     def exact(self) -> bool:
         return self._shared.exact
 
-    def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
+    def _run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
         members = [Member(cast(Lane, seat.subject), asking) for seat, asking in wanted]
         for member, end in self._shared.run(members):
             yield wanted[members.index(member)][0], end
@@ -223,7 +236,7 @@ class Single(Table):
     def exact(self) -> bool:
         return True
 
-    def run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
+    def _run(self, wanted: Sequence[tuple[Seat, Asking[Any]]]) -> Iterator[tuple[Seat, Any | LftregError]]:
         ((seat, asking),) = wanted
         try:
             yield seat, self._alone.run(asking)

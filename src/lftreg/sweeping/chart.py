@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from lftreg.sweeping.halving import JUDGED
 from lftreg.sweeping.space import Choice, Range, Space
 from lftreg.sweeping.study import Row
 
@@ -51,7 +52,7 @@ def draw(title: str, rows: Sequence[Row], space: Space, unit: str = "token") -> 
     figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    across, apart = axes_of(space)
+    across, _ = axes_of(space)
     for number, (name, points) in enumerate(series(rows, space).items()):
         colour = COLOURS[number % len(COLOURS)]
         for whole in (True, False):
@@ -69,7 +70,7 @@ def draw(title: str, rows: Sequence[Row], space: Space, unit: str = "token") -> 
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, title=None if apart is None else "hollow: stopped early")
+    axes.legend(frameon=False, title=f"hollow: stopped early, on {JUDGED} rows")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()

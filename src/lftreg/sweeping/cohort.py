@@ -56,7 +56,7 @@ class Trials:
                 number: at for number, seat in seats.items() if (at := _rung(seat, percent)) is not None
             }
             self._go(table, seats, climbing)
-            came = {number: seats[number].judged for number in climbing if number in seats}
+            came = {number: seats[number].compared for number in climbing if number in seats}
             if not came:
                 continue
             others = self._study.at(percent, tuple(came))

@@ -58,7 +58,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Confirming:
-    """A finalist trains alone."""
+    """A finalist is judged on the test split; where it is not at hand it trains first, alone."""
 
     number: int
     place: int

@@ -9,26 +9,35 @@ beside that run, which does not know of it.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lftreg.objectives.rows import Row
 
 RUNGS = (12, 25, 50)  # per cent of a trial's steps
-EARLIEST = 10  # steps, before which a loss says little
+EARLIEST = 10  # steps: within the warm-up of a short run a loss says little
 FINALISTS = 3  # the fewest that go on: so many are confirmed
-JUDGED = 32  # validation rows, the same for all trials
+# Validation rows on which trials are compared: see benchmarks/rungs.py. A hundred cost as much as six steps of eight.
+JUDGED = 32
 
 
 def rungs(steps: int) -> dict[int, int]:
     """By per cents, the step that decides; a short run has fewer of them."""
-    at = {max(EARLIEST, math.ceil(steps * percent / 100)): percent for percent in RUNGS}
-    return {percent: step for step, percent in at.items() if step < steps}
+    at = {percent: math.ceil(steps * percent / 100) for percent in RUNGS}
+    return {percent: step for percent, step in at.items() if EARLIEST <= step < steps}
 
 
 def some_of(rows: Sequence[Row]) -> Sequence[Row]:
-    """The rows on which trials are compared, from all over the split."""
-    count = min(JUDGED, len(rows))
-    return [rows[at * len(rows) // count] for at in range(count)]
+    """The rows on which trials are compared, in their order: drawn by their numbers, so that a trial that leaves longer
+    ones out has the others in common with the rest."""
+    drawn = sorted(range(len(rows)), key=lambda at: (random.Random(rows[at].number).random(), at))
+    return [rows[at] for at in sorted(drawn[:JUDGED])]
+
+
+def comparison() -> dict[str, Any]:
+    """What losses at a rung have in common: those of other rungs, or on other rows, say nothing about them."""
+    return {"rungs": list(RUNGS), "earliest": EARLIEST, "rows": JUDGED}
 
 
 def going_on(losses: Mapping[int, float], others: Sequence[float]) -> set[int]:

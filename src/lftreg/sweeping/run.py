@@ -21,6 +21,7 @@ from lftreg.sweeping.bench import Bench
 from lftreg.sweeping.cohort import Trials, room_for
 from lftreg.sweeping.confirm import confirm, register
 from lftreg.sweeping.events import Listener
+from lftreg.sweeping.halving import comparison
 from lftreg.sweeping.plans import Plans
 from lftreg.sweeping.space import Space, check_fixed, default_space, make_space, read_space
 from lftreg.sweeping.study import Row, Study, optuna
@@ -29,7 +30,9 @@ from lftreg.training.processes import make_accelerator
 from lftreg.training.stopping import Stop, stopping
 
 TRIALS = 32
-AT_ONCE = 16  # the more are compared at their first rung, the fewer go on
+# The more are compared at their first rung, the fewer go on; but a budget is looked at, and a study safe from Ctrl-C,
+# only where all of them have ended.
+AT_ONCE = 16
 GLANCE = 1.0  # seconds between looks at what other processes do
 
 
@@ -146,9 +149,10 @@ class _Sweep:
             )
         self.study, self.plans, self.registry, self.limits = study, plans, registry, limits
         self.listen, self.stop, self.price = listen, stop, price_per_hour
-        self.bench = Bench(accelerator, stop, self._hear, lambda text: listen(events.Warned(text)))
+        self.bench = Bench(accelerator, stop, self._hear, self._warn)
         self.until = None if limits.budget is None else time.monotonic() + limits.budget
         self._told_time = False
+        self._warned: set[str] = set()
         self._side_by_side: int | None = None
 
     def run(self) -> Swept:
@@ -236,6 +240,11 @@ class _Sweep:
         self.study.beat()
         self.listen(events.Stepped())
 
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:  # each cohort finds it anew
+            self._warned.add(text)
+            self.listen(events.Warned(text))
+
     def _interrupted(self, given: int) -> Interrupted:
         done = sum(row.end != "running" for row in self.study.rows)
         stopped = Interrupted(
@@ -277,6 +286,7 @@ def _made_of(plan: Plan, space: Space, options: Mapping[str, Any]) -> dict[str, 
         "base": plan.base.record.fingerprint,
         "data": plan.data_digest,
         "search_space": space.as_dict(),
+        "comparison": comparison(),
         "settings": {key: value for key, value in sorted(options.items()) if value is not None},
     }
 

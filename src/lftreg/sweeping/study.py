@@ -22,7 +22,10 @@ CLAIM = 0.5  # seconds in which claims that cross each other are all written
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A trial in the table: its settings, how it ended, its lowest validation loss, and how far it came."""
+    """A trial in the table: its settings, how it ended, its lowest validation loss, and how far it came.
+
+    The loss of one that stopped is the lowest on the rows on which trials are compared.
+    """
 
     number: int
     settings: Mapping[str, Any]
@@ -112,7 +115,7 @@ class Study:
         return max(0, whole - sum(not self._is(one, "FAIL", "WAITING") for one in self._trials()))
 
     def report(self, number: int, percent: int, loss: float) -> None:
-        """A trial came so far, and that is its lowest loss."""
+        """A trial came so far, and that is its lowest loss on the rows on which trials are compared."""
         self._open[number].report(loss, percent)
         self._open[number].set_user_attr(PERCENT, percent)
 
