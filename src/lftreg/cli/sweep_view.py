@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lftreg.cli import loss_chart
+from lftreg.cli import loss_chart, training_view
 from lftreg.cli.output import clean
 from lftreg.cli.tables import Column, print_table
 
@@ -86,7 +86,7 @@ class View:
         if isinstance(event, events.Tested):
             return f"trial {event.number}: {clean(event.why or '') or f'test loss {event.test:.3f}'}"
         if isinstance(event, events.Warned):
-            return f"warning: {clean(event.text)}"
+            return training_view.told(event)
         if isinstance(event, events.OutOfTime):
             return f"the budget is spent after {event.done} of {event.trials} trials"
         if isinstance(event, events.Waiting) and event.others != self._waiting:

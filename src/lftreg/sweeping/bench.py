@@ -47,6 +47,7 @@ class Seat:
         self.compared = math.inf  # the lowest so far on the rows on which trials are compared
         self.before = math.inf  # that of the base
         self.seconds = 0.0  # its share of the time in which it trained beside others
+        self._some = some_of(validation)
         self._step = 0
         self._hear = hear
         self._loop = Loop(
@@ -72,7 +73,7 @@ class Seat:
             self.fitted = end.value
             return
         self._pending = ask  # which is still to be answered
-        found = yield from self._loop.judge(some_of(self.plan.rows["validation"].rows))
+        found = yield from self._loop.judge(self._some)
         self.compared = min(self.compared, found.loss)
 
     def test(self) -> Asking[float]:

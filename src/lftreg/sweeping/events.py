@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lftreg.sweeping.study import Row
 from lftreg.training import Plan
+from lftreg.training.events import Warned as Warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,6 @@ class OutOfTime:
 
     done: int
     trials: int
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something does not go as fast or as well as it could; `text` says what."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
